@@ -23,8 +23,8 @@ import numpy as np
 
 from mixtura.selection.combining import learn_combiners
 from mixtura.selection.counting import CountingMixture, DrawTable, counting_mixtures
-from mixtura.selection.drawn_worlds import DrawnWorld
 from mixtura.selection.proof import admit_members, choose_mixture, prove_gain
+from mixtura.selection.simulated_members import DrawnWorld
 
 HERE = Path(__file__).parent
 COUNTED_GAIN = 0.03

@@ -197,7 +197,9 @@ def _losses(labels: SetLabels, rows: Mapping[str, Row]) -> Iterator[str]:
     ]
     yield "### Where a mixture loses"
     yield ""
-    if not lost:
+    if not any(name not in labels.members for name in rows):
+        yield "No mixture is drawn yet."
+    elif not lost:
         yield "No mixture of the table has fewer right than the 1.5B alone."
     for name, difference in sorted(lost, key=lambda pair: pair[1].value):
         surely = " (the interval excludes 0)" if difference.high < 0 else ""

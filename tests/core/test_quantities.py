@@ -20,7 +20,7 @@ from mixtura import (
     UnavailableError,
     ask,
 )
-from mixtura.core.quantities import MAX_TOKENS, MAX_WAIT_SECONDS
+from mixtura.core.quantities import LONGEST_CLOSURE, MAX_TOKENS
 from mixtura.models.anthropic import Anthropic
 from mixtura.models.openai import OpenAI
 from mixtura.models.wrappers.rate_limit import Limited, RateLimiter, RateLimits
@@ -251,13 +251,13 @@ def test_any_json_as_usage_gives_counts_that_make_sense(usage):
 
 NOW = datetime(2026, 11, 28, tzinfo=UTC)
 WAITS = {
-    "1e308": MAX_WAIT_SECONDS, "99999999999": MAX_WAIT_SECONDS,
-    "9" * 90: MAX_WAIT_SECONDS, "9" * 9000: None,
+    "1e308": LONGEST_CLOSURE, "99999999999": LONGEST_CLOSURE,
+    "9" * 90: LONGEST_CLOSURE, "9" * 9000: None,
     "inf": None, "Infinity": None, "nan": None, "-5": None, "-1e308": None, "": None, "soon": None,
-    "99999999999h": MAX_WAIT_SECONDS, "9" * 90 + "h": MAX_WAIT_SECONDS, "1m30s": 90.0,
-    "86400": MAX_WAIT_SECONDS,
-    "Fri, 31 Dec 9999 23:59:59 GMT": MAX_WAIT_SECONDS, "9999-12-31T23:59:59Z": MAX_WAIT_SECONDS,
-    "9999-12-31T23:59:59-23:59": MAX_WAIT_SECONDS, "0001-01-01T00:00:00+23:59": 0.0,
+    "99999999999h": LONGEST_CLOSURE, "9" * 90 + "h": LONGEST_CLOSURE, "1m30s": 90.0,
+    "86400": LONGEST_CLOSURE,
+    "Fri, 31 Dec 9999 23:59:59 GMT": LONGEST_CLOSURE, "9999-12-31T23:59:59Z": LONGEST_CLOSURE,
+    "9999-12-31T23:59:59-23:59": LONGEST_CLOSURE, "0001-01-01T00:00:00+23:59": 0.0,
     "Thu, 01 Jan 1970 00:00:00 GMT": 0.0, "Thu, 99 Foo 99999 99:99:99 GMT": None,
     "Sat, 28 Nov 2026 00:00:30 GMT": 30.0, "1e5000": None, "0": 0.0,
 }  # fmt: skip
@@ -267,20 +267,18 @@ WAITS = {
 def test_a_wait_is_a_sane_number_of_seconds_or_none_whatever_a_header_says(told):
     for name in ("retry-after", "x-ratelimit-reset-requests", "anthropic-ratelimit-tokens-reset"):
         assert parse_retry_after({name: told}, now=NOW) == WAITS[told], name
-    assert (parse_retry_after({"retry-after-ms": told}) or 0.0) <= MAX_WAIT_SECONDS
+    assert (parse_retry_after({"retry-after-ms": told}) or 0.0) <= LONGEST_CLOSURE
     for words in (f"try again in {told}", f'{{"retryDelay": "{told}"}}'):
-        assert 0 <= (parse_retry_after({}, words.encode(), NOW) or 0.0) <= MAX_WAIT_SECONDS
+        assert 0 <= (parse_retry_after({}, words.encode(), NOW) or 0.0) <= LONGEST_CLOSURE
 
 
 @given(st.text() | st.floats().map(str) | st.integers().map(str) | st.datetimes().map(str))
 def test_no_text_in_a_header_is_a_wait_beyond_sense(told):
     for name in ("retry-after", "retry-after-ms", "x-ratelimit-reset", "date"):
-        assert (
-            0 <= (parse_retry_after({name: told, "retry-after": told}) or 0.0) <= MAX_WAIT_SECONDS
-        )
+        assert 0 <= (parse_retry_after({name: told, "retry-after": told}) or 0.0) <= LONGEST_CLOSURE
 
 
-@pytest.mark.parametrize("told", [t for t, wait in WAITS.items() if wait == MAX_WAIT_SECONDS])
+@pytest.mark.parametrize("told", [t for t, wait in WAITS.items() if wait == LONGEST_CLOSURE])
 def test_no_upstreams_word_closes_its_endpoint_for_longer_than_the_stated_time(told):
     now = 0.0
     with running() as upstream:
@@ -293,7 +291,7 @@ def test_no_upstreams_word_closes_its_endpoint_for_longer_than_the_stated_time(t
             nonlocal now
             first, _ = await asked(model)
             second, _ = await asked(model)
-            now += MAX_WAIT_SECONDS + 1
+            now += LONGEST_CLOSURE + 1
             third, _ = await asked(model)
             return first, second, third
 

@@ -17,7 +17,7 @@ from mixtura import (
     ask,
 )
 from mixtura.core.errors import MalformedError, ModelError
-from mixtura.core.quantities import MAX_WAIT_SECONDS, parse_wait
+from mixtura.core.quantities import LONGEST_CLOSURE, parse_wait
 from mixtura.models.anthropic import Anthropic
 from mixtura.models.openai import OpenAI
 from mixtura.transport.client import error_from_response, error_from_stream, parse_retry_after
@@ -53,7 +53,7 @@ WAITS = [
     ({}, error("Please retry after 20 seconds."), 20),
     ({}, error("Please try again in 9m38.016s. Need more tokens?"), 578.016),
     ({}, error("Please wait 30 seconds before you try again"), 30),
-    ({}, error("The limit resets in 1 hour and 2 minutes."), MAX_WAIT_SECONDS),
+    ({}, error("The limit resets in 1 hour and 2 minutes."), LONGEST_CLOSURE),
     ({}, error("Quota exceeded, retry in 34.074824224s."), 34.074824224),
     ({}, error("x", details=[{"@type": "RetryInfo", "retryDelay": "34s"}]), 34),
     ({}, [error("x", details=[{"retryDelay": "0.5s"}])], 0.5),
@@ -67,7 +67,7 @@ WAITS = [
     ({"retry-after": "-5"}, {}, None),
     ({"retry-after": "soon"}, {}, None),
     ({"retry-after": "1e400"}, {}, None),
-    ({"retry-after": "999999"}, {}, MAX_WAIT_SECONDS),
+    ({"retry-after": "999999"}, {}, LONGEST_CLOSURE),
     ({}, error("请求过于频繁，请在 5 秒后重试"), 5),
     ({}, error("请 2 分钟后再试"), 120),
     ({}, {"error": "Model m is currently loading", "estimated_time": 20.0}, 20),
@@ -99,7 +99,7 @@ def test_a_duration_is_read_in_any_spelling(parts, space, between):
     parts.sort(key=lambda row: order.index(row[1]))
     words = {"h": "hours", "m": "minutes", "s": "seconds", "ms": "milliseconds"}
     value = {"h": 3600, "m": 60, "s": 1, "ms": 0.001}
-    wanted = min(sum(number * value[unit] for number, unit in parts), MAX_WAIT_SECONDS)
+    wanted = min(sum(number * value[unit] for number, unit in parts), LONGEST_CLOSURE)
 
     short = between.join(f"{number}{space}{unit}" for number, unit in parts)
     spelled = " ".join(f"{number} {words[unit]}" for number, unit in parts)

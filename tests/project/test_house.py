@@ -165,8 +165,12 @@ def test_only_the_edges_print_and_only_they_read_the_environment():
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and ast.unparse(node.func) == "print":
                 assert inside.startswith(PRINTS), inside
-            if isinstance(node, ast.Attribute) and ast.unparse(node) == "os.environ":
+            named = isinstance(node, ast.Attribute) and ast.unparse(node)
+            if named in ("os.environ", "os.getenv"):
                 assert inside.startswith(READS_ENVIRONMENT), inside
+            if isinstance(node, ast.ImportFrom) and node.module == "os":
+                taken = {one.name for one in node.names}
+                assert not taken & {"environ", "getenv"}, inside
 
 
 @pytest.mark.parametrize("path", FOLDERS, ids=lambda p: str(p.relative_to(ROOT)))

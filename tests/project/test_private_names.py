@@ -26,7 +26,7 @@ ALLOWED = {
     ("cli/__init__.py", "_typeshed.ReadableBuffer"): "read by type checkers alone",
     ("programs/confined/isolation.py", "os._exit"): "documented, for children after a fork",
     ("programs/confined/worker.py", "os._exit"): "documented, for children after a fork",
-    ("llama/child.py", "os._exit"): "documented: llama.cpp's threads are not waited for",
+    ("llama/worker_process.py", "os._exit"): "documented: llama.cpp's threads are not waited for",
     ("cli/__init__.py", "os._exit"): "documented: a second Ctrl-C waits for nothing",
 }
 UNDOCUMENTED_MODULES = ("uvicorn.protocols", "starlette.middleware.base", "anyio.lowlevel")

@@ -26,7 +26,7 @@ from mixtura.protocols.sampling_options import (
 )
 from mixtura.protocols.tool_calls.assembly import ToolCallAccumulator
 from mixtura.protocols.tool_calls.deltas import ToolCallDelta
-from mixtura.server.background_requests import is_frontend_request
+from mixtura.server.frontend_requests import is_frontend_request
 from tests.support import paths
 from tests.support.served_team import MORE, PATHS, Team, team
 from tests.support.upstream import Script, Wire, honest

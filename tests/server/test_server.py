@@ -16,7 +16,7 @@ from http.client import HTTPConnection
 import pytest
 
 from mixtura import ask
-from mixtura.server.background_requests import is_frontend_request
+from mixtura.server.frontend_requests import is_frontend_request
 from tests.support import chat_server, served_team
 from tests.support.chat_server import QUESTION, seen
 from tests.support.forked_program import run_mixtura

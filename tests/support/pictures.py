@@ -11,10 +11,12 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.support.moving_picture import pixels, write_moving_picture
+from tests.support.page_tasks import walk_through_tasks
 from tests.support.page_visit import Visit, chromium
 from tests.support.paths import ROOT
 from tests.support.serving import Served, serving
@@ -178,13 +180,8 @@ def moving(visit: Visit, blank: Page) -> list[np.ndarray]:
 SIZES = {"1440": (1440, 900), "1024": (1024, 768), "390": (390, 844)}
 
 
-def every_state(visit: Visit, folder: Path, name: str) -> None:
-    """Each state of the page as one picture in *folder*."""
-
-    def take(state: str) -> None:
-        visit.page.wait_for_timeout(450)
-        visit.page.screenshot(path=folder / f"{state}-{name}.png")
-
+def every_state(visit: Visit, take: Callable[[str], None]) -> None:
+    """Each state of the page as one picture."""
     visit.ready()
     take("welcome")
     visit.button("Change the mixture").click()
@@ -259,7 +256,13 @@ def main() -> None:
                 for name in ("light", "dark"):
                     window = {"viewport": {"width": width, "height": height}}
                     visit = Visit(browser, server.url, **window, **scheme(name))
-                    every_state(visit, into, f"{size}-{name}")
+
+                    def take(state: str, at=visit, end=f"{size}-{name}.png") -> None:
+                        at.page.wait_for_timeout(450)
+                        at.page.screenshot(path=into / f"{state}-{end}")
+
+                    every_state(visit, take)
+                    walk_through_tasks(visit, take, upstream, QUESTION)
                     visit.close()
 
 

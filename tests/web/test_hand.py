@@ -116,3 +116,26 @@ def test_two_answers_without_names_are_chosen_from_and_counted(upstream, visit):
     with person.page.expect_download() as saved:
         person.button("labels.jsonl").click()
     assert json.loads(saved.value.path().read_text()) == {"id": 1, "label": "model"}
+
+
+def test_an_answer_asked_for_early_names_its_sources_and_who_was_not_asked(upstream, visit):
+    gate = page_world.Gate()
+    upstream.scripts["ann"] = Script("Nothing of use", ever=gate)
+    upstream.scripts["ben"] = Script(page_world.FIRST)
+    person = visit().ready()
+    person.find("#preset").select_option("deep")
+    person.ask("Why?")
+    person.find(".pending", has_text="1 of 2 drafts").wait_for()
+    person.button("Answer now").click()
+    gate.let()
+    person.answered()
+    person.find(".answer mark").first.wait_for()
+    assert person.find(".sources li .model").all_inner_texts() == ["ann", "ben", "its own words"]
+    assert person.find(".layer").nth(1).locator(".stateword").all_inner_texts() == ["not asked"] * 2
+    assert "1 of 4 drafts" in person.text(".strip")
+
+    upstream.scripts["ann"] = Script(page_world.FIRST)
+    person.ask("And red?")
+    person.find(".turn").nth(1).locator(".totals").wait_for()
+    place = "[...document.querySelectorAll('.question')].at(-1).getBoundingClientRect().top"
+    assert person.page.evaluate(place) < 60, "a follow-up does not stand at the top"

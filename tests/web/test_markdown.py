@@ -33,7 +33,9 @@ WHOLE = PRICES + TAGS + FORMULAS + NOTES + FOLD + TABLE + OTHERS
 
 def test_code_prices_tags_formulas_folds_and_footnotes_are_what_was_meant(upstream, visit):
     upstream.scripts["chief"] = Script(WHOLE)
-    upstream.scripts["ann"] = Script("The **table** `pg_stat_statements` and customer_id cost $5.")
+    upstream.scripts["ann"] = Script(
+        "The **table** `pg_stat_statements` and customer_id cost $5.\n\n```py\nx ** 2 * _y_\n```\n"
+    )
     person = visit(viewport={"width": 390, "height": 800}).ready().ask().answered()
     answer = person.find(".answer .prose")
     answer.locator("math").nth(3).wait_for()
@@ -70,7 +72,7 @@ def test_code_prices_tags_formulas_folds_and_footnotes_are_what_was_meant(upstre
     assert "mermaid" in answer.locator("figcaption").inner_text()
     arabic = answer.locator("p", has_text="مرحبا").first
     assert arabic.evaluate("e => getComputedStyle(e).direction") == "rtl"
-    said = "The table pg_stat_statements and customer_id cost $5."
+    said = "The table pg_stat_statements and customer_id cost $5.\nx ** 2 * _y_"
     assert person.card(0).locator(".glance").inner_text() == said
 
 

@@ -145,6 +145,7 @@ def before_asking(person: Visit) -> Iterator[str]:
     person.button("Entwurfsmodell hinzufügen").click()
     person.button("Als Vorlage speichern").click()
     page.get_by_label("Entwurfsmodell 2: Modell").fill("l")
+    person.find(".modellist li").first.wait_for()
     page.get_by_label("Entwurfsmodell 2: Modell").press("ArrowDown")
     person.find(".modellist [aria-selected=true]").wait_for()
     yield "the team, a seat, a list of models"

@@ -15,7 +15,7 @@ import msgspec
 
 from mixtura.batch.call_journal import CallJournal
 from mixtura.batch.provider_forms import BatchForm, ProviderBatchRow, RemoteBatch, RowResult
-from mixtura.catalog.provider_batches import BatchTerms
+from mixtura.catalog.batch_terms import BatchTerms
 from mixtura.core.errors import (
     MalformedError,
     ModelError,
@@ -229,7 +229,7 @@ class EndpointBatches:
     # ---- sent
 
     async def _ensure_sent(self, batch: FollowedBatch) -> bool:
-        """Whether it is at the provider; where it is not, the journal knows it no more."""
+        """Whether the provider has this batch; if not, its entry leaves the journal."""
         if batch.record.state == "sent":
             return True
         if batch.record.state == "sending":

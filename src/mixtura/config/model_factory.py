@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from mixtura.catalog import downloads, local_models, providers
+from mixtura.catalog.batch_terms import find_batch_terms
 from mixtura.catalog.command_tools import command_tools
-from mixtura.catalog.provider_batches import find_batch_terms
 from mixtura.catalog.transports import DEFAULT_TRANSPORT, create_transport
 from mixtura.config.adapters import find_adapter
 from mixtura.config.embedded_model import embedded_settings

@@ -40,7 +40,7 @@ _NESTED_KEYS = ("meta", "top_provider", "limits", "capabilities")
 MAX_LIST_BYTES = 4 * 1024 * 1024
 """Bytes of a list at most: the longest of any provider has about a quarter of them."""
 MAX_OTHER_MODELS = 5000
-"""Models that are kept of a list beside those that are configured."""
+"""How many models of an endpoint's list are remembered beside the configured ones."""
 
 
 class ListedModel(NamedTuple):

@@ -7,8 +7,8 @@ from functools import lru_cache, partial
 
 from mixtura.billing.price import FREE_PRICE, Price
 from mixtura.catalog import local_models, providers
+from mixtura.catalog.batch_terms import find_batch_terms
 from mixtura.catalog.command_tools import is_command_provider
-from mixtura.catalog.provider_batches import find_batch_terms
 from mixtura.catalog.web_search import find_web_search_terms
 from mixtura.config.registry import NameRegistry
 from mixtura.config.schema import ModelTable, SearchToolTable

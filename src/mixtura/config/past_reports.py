@@ -1,4 +1,4 @@
-"""The report of where the proposals of a run agree that is over: who makes it, its price, kept."""
+"""The agreement report of a finished run: who writes it, what it costs, where it is kept."""
 
 from __future__ import annotations
 

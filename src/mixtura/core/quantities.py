@@ -108,7 +108,7 @@ def clamp_ledger_dollars(dollars: float) -> float:
 
 # ---- waits
 
-MAX_WAIT_SECONDS = 3600.0
+LONGEST_CLOSURE = 3600.0
 """Seconds: no upstream's word closes its endpoint for longer, whatever it says."""
 
 _UNIT = (
@@ -136,7 +136,7 @@ _MAX_WAIT_CHARS = 100
 def parse_wait(stated: str | None, now: datetime) -> float | None:
     """
     Seconds to wait, from a number of them, a duration such as 1m30s or 2 minutes 3 seconds, a
-    Unix time, an ISO time or an HTTP date; at most ``MAX_WAIT_SECONDS``. None for what is none of
+    Unix time, an ISO time or an HTTP date; at most ``LONGEST_CLOSURE``. None for what is none of
     them or makes no sense.
     """
     if not stated or not (text := stated.strip()) or len(text) > _MAX_WAIT_CHARS:
@@ -167,7 +167,7 @@ def clamp_wait(seconds: float | None) -> float | None:
     """Seconds that anyone can wait; None for what is no such number."""
     if seconds is None or not math.isfinite(seconds) or seconds < 0:
         return None
-    return min(seconds, MAX_WAIT_SECONDS)
+    return min(seconds, LONGEST_CLOSURE)
 
 
 def parse_http_date(text: str | None) -> datetime | None:

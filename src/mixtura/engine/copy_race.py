@@ -143,7 +143,7 @@ class CopyRace:
                 self._emit(event)
 
     async def wait_for_change(self, seconds: float | None) -> None:
-        """Until an attempt speaks or is done, but no longer than *seconds*, unless None."""
+        """Wait until an attempt sends output or ends, for *seconds* at most; None: no limit."""
         try:
             async with asyncio.timeout(seconds):
                 await self._changed.wait()

@@ -75,7 +75,7 @@ def current_drafts() -> KeptDrafts | None:
 
 
 def end_reuse_here() -> None:
-    """What this task begins, such as a mixture in a seat, has no drafts of its own."""
+    """Reuse no drafts in this task and in what it starts, such as a nested mixture."""
     _DRAFTS.set(None)
 
 

@@ -28,8 +28,8 @@ from mixtura.engine.prompt_builder import (
     make_prompt_builder,
 )
 from mixtura.engine.proposer import DrawNumber, LayerCalls, ask_proposer
+from mixtura.engine.proposer_replacement import LayerSeats
 from mixtura.engine.run_control import OpenLayer, current_control, start_calls, steer_layer
-from mixtura.engine.seats import LayerSeats
 from mixtura.engine.stragglers import (
     LateCalls,
     ProposerTask,

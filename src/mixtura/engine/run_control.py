@@ -14,7 +14,7 @@ from mixtura.core.events import Position
 from mixtura.core.model import Model
 from mixtura.core.roles import Proposer
 from mixtura.core.types import Completion
-from mixtura.engine.seats import ASKED_ANEW, LayerSeats
+from mixtura.engine.proposer_replacement import ASKED_ANEW, LayerSeats
 from mixtura.engine.stragglers import LateCalls, ProposerTask
 
 ANSWER_NOW = "still under way when an answer was asked for"

@@ -51,7 +51,7 @@ class CallTrace:
     known_charges: tuple[Charge, ...] | None = None
     """Its bill, where that is known from elsewhere: of a call that was read back."""
     ledger: CallLedger | None = None
-    """What its attempts enter, where the run is this process's own."""
+    """The ledger in which its attempts are recorded; only for runs of this process."""
     cache_hit: events.CacheHit | None = None
     """Where its answer came from a cache: what it had cost and taken."""
     replaced: tuple[ReplacedItem, ...] = ()

@@ -30,10 +30,10 @@ from mixtura.core.errors import (
     UnavailableError,
 )
 from mixtura.llama.call_channels import CallChannel
-from mixtura.llama.child import BEGUN, DONE, FRAME_HEADER, PIECE, REFUSED, REQUEST_HEADER
-from mixtura.llama.lessons import StartBackoff, SuspectRequests
+from mixtura.llama.crash_history import StartBackoff, SuspectRequests
 from mixtura.llama.process import LlamaProcess, ProcessSettings, default_time_limit
 from mixtura.llama.process_exit import ProcessExit
+from mixtura.llama.worker_process import BEGUN, DONE, FRAME_HEADER, PIECE, REFUSED, REQUEST_HEADER
 
 PARALLEL_SLOTS = 8
 """Answers that decode together; more wait."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mixtura.core.errors import ConfigError, MixturaError, UnavailableError
-from mixtura.llama import child, model_file
+from mixtura.llama import model_file, worker_process
 from mixtura.llama.call_channels import CallChannel, CallChannels
 from mixtura.llama.model_loading import ModelLoad
 from mixtura.llama.process_exit import ProcessExit, exit_from_status
@@ -194,7 +194,13 @@ class LlamaProcess:
                 if self._channels.closed:
                     raise UnavailableError("the local model was closed")
                 self._process = subprocess.Popen(  # noqa: S603 - every argument is ours
-                    [sys.executable, "-I", "-S", child.__file__, str(self._theirs.fileno())],
+                    [
+                        sys.executable,
+                        "-I",
+                        "-S",
+                        worker_process.__file__,
+                        str(self._theirs.fileno()),
+                    ],
                     pass_fds=(self._theirs.fileno(),),
                     stdin=subprocess.DEVNULL,
                     stdout=writing,

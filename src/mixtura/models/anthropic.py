@@ -11,7 +11,7 @@ from mixtura.core.events import Emit, Notice
 from mixtura.core.redaction import use_redactor
 from mixtura.core.types import Completion, Request
 from mixtura.engine.background_work import estimate_request_bytes, run_in_thread_if_large
-from mixtura.models.call_reporting import emit_notices
+from mixtura.models.call_accounting import emit_notices
 from mixtura.models.hosted import DONE, HostedModel
 from mixtura.protocols import sampling_options
 from mixtura.protocols.anthropic.events import MessagesEvent, decode_event, is_error_event

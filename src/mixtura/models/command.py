@@ -35,7 +35,7 @@ from mixtura.core.model_info import DescribedModel, ModelInfo, UsagePrice
 from mixtura.core.redaction import Redactor, current_redactor, redact_secrets, use_redactor
 from mixtura.core.text import pluralize_count, to_one_line
 from mixtura.core.types import Completion, Part, Request, TextPart
-from mixtura.models.call_reporting import attribute_errors, emit_answer_delta, emit_notices
+from mixtura.models.call_accounting import account_for_call, emit_answer_delta, emit_notices
 from mixtura.prompts.single_text import write_as_one_text
 from mixtura.protocols.command_output import CommandOutput
 from mixtura.protocols.content_parts import replace_unsupported_parts
@@ -44,7 +44,7 @@ from mixtura.protocols.openai.chunks import Chunk, MessageDelta, StreamChoice
 from mixtura.protocols.openai.stream import ChatStreamAccumulator
 
 DEFAULT_SECONDS = 600.0
-"""That an answer may take: an agent thinks, and may say nothing until it is done."""
+"""Seconds that an answer may take: long, as an agent may say nothing until it is done."""
 DEFAULT_LARGEST = 64 * 1024**2
 _QUOTED = 300
 MAX_SAID_CHARS = 32_768
@@ -123,7 +123,7 @@ class CommandModel(DescribedModel):
         emit_notices(self._name, [*notices, *self._list_left_out(request)], emit)
         with use_redactor(self._redactor or current_redactor()):
             so_far = ChatStreamAccumulator()
-            with attribute_errors(self._name, request, so_far, emit):
+            with account_for_call(self._name, request, so_far, emit):
                 await self._run(request, so_far, emit)
                 emit_answer_delta(so_far, so_far.take_rest(), emit)
                 return so_far.build_completion(self._name, request)

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self
 
 import msgspec
 
-from mixtura.catalog.provider_batches import BatchTerms
+from mixtura.catalog.batch_terms import BatchTerms
 from mixtura.catalog.providers import Quirks, model_quirks
 from mixtura.core.errors import MalformedError, ModelError, UnavailableError
 from mixtura.core.events import Emit
@@ -20,7 +20,7 @@ from mixtura.core.redaction import Redactor
 from mixtura.core.trace_context import sent_trace
 from mixtura.core.types import Completion, Request
 from mixtura.engine.background_work import estimate_request_bytes, run_in_thread_if_large
-from mixtura.models.call_reporting import attribute_errors, emit_answer_delta
+from mixtura.models.call_accounting import account_for_call, emit_answer_delta
 from mixtura.models.parameter_support import ParameterSupport
 from mixtura.protocols.answer_accumulator import AnswerAccumulator
 from mixtura.protocols.provider_data.messages import origin_fingerprint
@@ -204,7 +204,7 @@ class HostedModel(DescribedModel, ABC):
         )
         so_far = self._create_accumulator()
         so_far.batched = self._batched
-        with self._name_key_in_errors(), attribute_errors(self._name, request, so_far, emit):
+        with self._name_key_in_errors(), account_for_call(self._name, request, so_far, emit):
             async with post_stream(
                 self._url,
                 data,

@@ -24,7 +24,7 @@ from mixtura.core.token_estimate import UPPER_BOUND, count_request_tokens
 from mixtura.core.types import Completion, Part, Request, TextPart
 from mixtura.llama.control_vocabulary import control_vocabulary
 from mixtura.llama.engine import LlamaEngine, get_engine
-from mixtura.models.call_reporting import attribute_errors, emit_answer_delta, emit_notices
+from mixtura.models.call_accounting import account_for_call, emit_answer_delta, emit_notices
 from mixtura.models.parameter_support import ParameterSupport
 from mixtura.prompts.control_tokens import neutralize_request
 from mixtura.protocols.content_parts import replace_unsupported_parts
@@ -122,7 +122,7 @@ class Local(DescribedModel):
 
         async def send_body(body: dict[str, Any]) -> Completion:
             so_far = ChatStreamAccumulator(inside=self._parameter_support.inside)
-            with attribute_errors(self._name, request, so_far, emit):
+            with account_for_call(self._name, request, so_far, emit):
                 await self._read_answer(body, request, so_far, emit)
                 emit_answer_delta(so_far, so_far.take_rest(), emit)
                 return so_far.build_completion(self._name, request)

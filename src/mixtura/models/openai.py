@@ -10,7 +10,7 @@ from mixtura.core.events import Emit
 from mixtura.core.redaction import use_redactor
 from mixtura.core.types import Completion, Request
 from mixtura.engine.background_work import estimate_request_bytes, run_in_thread_if_large
-from mixtura.models.call_reporting import emit_notices, emit_reasoning_notice
+from mixtura.models.call_accounting import emit_notices, emit_reasoning_notice
 from mixtura.models.hosted import HostedModel
 from mixtura.protocols import sampling_options
 from mixtura.protocols.answer_accumulator import AnswerAccumulator

@@ -13,7 +13,7 @@ from mixtura.core.logs import install_log_redaction
 from mixtura.core.model_info import DescribedModel, ModelInfo, UsagePrice
 from mixtura.core.redaction import Redactor, register_secrets, use_redactor
 from mixtura.core.types import Completion, Request
-from mixtura.models.call_reporting import attribute_errors, emit_answer_delta, emit_notices
+from mixtura.models.call_accounting import account_for_call, emit_answer_delta, emit_notices
 from mixtura.models.pydantic_ai_answer import (
     convert_event,
     convert_usage,
@@ -109,7 +109,7 @@ class PydanticAI(DescribedModel):
 
     async def _complete_request(self, request: Request, emit: Emit | None) -> Completion:
         so_far = ChatStreamAccumulator(origin=self._origin)
-        with attribute_errors(self._name, request, so_far, emit):
+        with account_for_call(self._name, request, so_far, emit):
             try:
                 with call_scope(self._name):
                     await self._read_stream(request, so_far, emit)

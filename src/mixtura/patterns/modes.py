@@ -124,7 +124,7 @@ class Modes(Pattern):
         return next((i for i, answer in enumerate(answers) if answer in held), None)
 
     async def write_answer(self, step: FinalStep) -> Completion:
-        """An answer in words. Raises QuorumNotMetError without any, and what *extract* raises."""
+        """Answer from the proposals. Raises QuorumNotMetError without any, or as *extract* does."""
         if not step.proposals:
             raise QuorumNotMetError(len(self.layers), 1, 0, ())
         if UNCONFIRMED not in step.degraded:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mixtura.core.shares import wilson_interval
+from mixtura.core.wilson_interval import wilson_interval
 from mixtura.evals.statistics import intervals
 from mixtura.selection.counting import Table
 

@@ -12,7 +12,7 @@ from mixtura.config.requested_team import RequestedTeam, TeamFields, read_team, 
 from mixtura.core.errors import ConfigError
 from mixtura.server.access import ApiClient
 from mixtura.server.apis.base import ApiCall, ApiError, MixtureOptions
-from mixtura.server.background_requests import is_frontend_request
+from mixtura.server.frontend_requests import is_frontend_request
 
 DEFAULT_NAME = "default"
 BASE, PROPOSERS, AGGREGATOR = "mixtura.mixture", "mixtura.proposers", "mixtura.aggregator"

@@ -6,7 +6,7 @@ import zlib
 from typing import Any, Literal, cast
 
 from mixtura.core import large_json
-from mixtura.core.shares import wilson_interval
+from mixtura.core.wilson_interval import wilson_interval
 from mixtura.storage.interfaces import Store
 from mixtura.storage.run_record import Record, last_user_question
 

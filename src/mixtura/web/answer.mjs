@@ -96,8 +96,9 @@ function Waiting({ run }) {
   const at = rows.findIndex((row) => row.some((call) => !call.over));
   if (run.state === "starting") return html`<p class="pending">${t("answer.asking")}</p>`;
   if (at < 0) return html`<p class="pending"><span class="shimmer">${t(rows.length ? "answer.reading" : "answer.waiting")}</span></p>`;
-  const there = rows[at].filter((call) => call.over).length;
-  return html`<p class="pending">${t("answer.waits", { layer: at + 1, there, n: rows[at].length })}</p>`;
+  const there = rows[at].filter((call) => call.state === "done").length;
+  const failed = rows[at].filter((call) => call.state === "failed").length;
+  return html`<p class="pending">${t("answer.waits", { layer: at + 1, there, n: rows[at].length - failed })}</p>`;
 }
 
 function Sources({ run }) {

@@ -9,7 +9,7 @@ import { Layers } from "./cards.mjs";
 import { Composer, focusQuestion, pointed } from "./composer.mjs";
 import { Sketch } from "./tuner.mjs";
 import { Blind, Choices, isHidden, Verdict } from "./blind.mjs";
-import { AfterHand, CallHand, GoOn, ReportPrice } from "./hand.mjs";
+import { AfterHand, CallHand, GoOn, ReportPrice } from "./run_controls.mjs";
 import { Details, Link, Sheet } from "./details.mjs";
 import { CompareAfter } from "./comparison.mjs";
 import { FirstRun, SetUp } from "./firstrun.mjs";
@@ -20,7 +20,7 @@ import { keepPage } from "./install.mjs";
 import { Question } from "./question.mjs";
 import { Delete, Runs } from "./runs.mjs";
 import { key, locked } from "./access.mjs";
-import { EditedQuestion, Export, isEdited, QuestionTools, Rename, TalkHead } from "./talk.mjs";
+import { EditedQuestion, Export, isEdited, QuestionTools, Rename, TalkHead } from "./conversation_view.mjs";
 import { again, bring, broken, busy, choice, draft, enter, fresh, list, mixture, opening, plan, reopen, replan, setup, share, sought, steer, stop, turns } from "./state.mjs";
 
 const aside = signal(false); // the list of runs on a narrow window
@@ -102,8 +102,8 @@ function Turn({ one, last }) {
       ${alone && html`<${Verdict} one=${one} />`}
       ${alone && html`<${Answer} run=${alone} actions=${html`<${CopyButton} run=${alone} />`} title=${t("answer.alone")} against=${run} />`}
     </div>
-    ${!run.live && html`<div class="after"><${Totals} run=${run} /><span class="grow"></span>
-      ${!alone && run.answer && html`<${CompareAfter} one=${one} />`}<${AfterHand} one=${one} /></div>`}
+    ${!run.live && html`<div class="after"><${Totals} run=${run} /><span class="aftertools">
+      ${!alone && run.answer && html`<${CompareAfter} one=${one} />`}<${AfterHand} one=${one} /></span></div>`}
     ${open && run.calls.some((call) => call.started !== null) && html`<${Axis} run=${run} />`}`}
   </article>`;
 }
@@ -112,6 +112,7 @@ const isChanged = ({ asked }) => Boolean(asked?.mixtura && ["proposers", "aggreg
 
 // A run's shape and cost in one line, when it is folded.
 function Strip({ run }) {
+  run.tick.value;
   const row = run.proposers;
   const there = row.filter((call) => call.state === "done").length;
   return html`<span class="strip"><span class="dots" aria-hidden="true">${row.slice(0, 24).map((call) => html`<i class="c${call.index % 8} ${call.state}"></i>`)}</span>
@@ -224,9 +225,20 @@ function Conversation() {
   last?.run.tick.value;
   useLed(box, last?.run);
   useLayoutEffect(() => {
+    const tell = () => box.current.style.setProperty("--high", `${box.current.clientHeight}px`);
+    tell(); // no container query: with many turns it costs a layout for each of them
+    const seen = new ResizeObserver(tell);
+    seen.observe(box.current);
+    return () => seen.disconnect();
+  }, []);
+  useLayoutEffect(() => {
     const question = box.current.querySelector(".turn:last-of-type .question");
     if (!question) return;
-    question.scrollIntoView({ block: "start", behavior: still() || all.length < 2 ? "instant" : "smooth" });
+    // At once: a gentle scroll ends where it is when the turn above folds in the meantime.
+    const bring = () => question.scrollIntoView({ block: "start", behavior: "instant" });
+    bring();
+    const later = requestAnimationFrame(bring);
+    return () => cancelAnimationFrame(later);
   }, [number]);
   useEffect(() => {
     if (sought.value === null) return;

@@ -1,5 +1,5 @@
 // Two answers without names: which is better is said first, whose they are is shown then.
-import { dialog, html, Icon, signal, useEffect } from "./base.mjs";
+import { dialog, html, Icon, signal, useEffect, useRef } from "./base.mjs";
 import { call } from "./access.mjs";
 import { download } from "./conversation.mjs";
 import { percent, short } from "./format.mjs";
@@ -46,10 +46,12 @@ export function tallied({ mixture, model, won, lost, tied, low, high }) {
 
 export function Verdict({ one }) {
   const choice = one.blind?.value?.choice;
+  const box = useRef(null);
+  useEffect(() => box.current?.scrollIntoView({ block: "nearest" }), [choice]);
   if (!choice || choice === "none") return null;
   const row = preferences.value.find((other) => other.model === one.alone.model && other.mixture.startsWith(one.run.model));
   const said = t(`blind.chose_${choice}`, { model: short(one.alone.model) });
-  return html`<p class="note verdict" role="status"><span><b>${said}</b> ${row ? `${tallied(row)}.` : ""}</span>
+  return html`<p ref=${box} class="note verdict" role="status"><span><b>${said}</b> ${row ? `${tallied(row)}.` : ""}</span>
     ${row && html`<button type="button" class="quiet small" onClick=${() => (dialog.value = { kind: "choices" })}>${t("blind.all")}</button>`}</p>`;
 }
 

@@ -107,7 +107,7 @@ export function Numbers({ call, run }) {
   const speed = call.speed(call.live ? at : null);
   const wait = call.first !== null ? call.first - call.started : call.live ? Math.max(0, at - call.started) : null;
   const took = call.ended !== null ? call.ended - call.started : call.live ? Math.max(0, at - call.started) : null;
-  if (call.state === "waiting" || call.started === null) return html`<span class="numbers">${!run.live && html`<span class="dim">${t("card.not_asked")}</span>`}</span>`;
+  if (call.state === "waiting" || call.started === null) return html`<span class="numbers"></span>`;
   return html`<span class="numbers">
     ${wait !== null && html`<span title=${t("card.first_title")}>${t(call.first === null && call.live ? "card.waits" : "card.first", { time: seconds(wait) })}</span>`}
     ${speed !== null && html`<span title=${t("card.speed_title")}>${t("card.speed", { speed: `${call.live ? "~" : ""}${fixed(speed, speed < 10 ? 1 : 0)}` })}</span>`}
@@ -140,7 +140,10 @@ export function Card({ call, run }) {
   const last = call.begunAnew[call.begunAnew.length - 1];
   const text = call.text || call.thoughts;
   const likeness = call.similarity?.tfidf;
-  const state = call.state === "asked" ? t("heard.asked") : named("state", call.state);
+  run.tick.value;
+  const left = call.state === "waiting" && !run.live; // the run is over without it
+  const word = left ? t("card.not_asked") : named("state", call.state);
+  const state = call.state === "asked" ? t("heard.asked") : word;
   const told = t(failed ? "card.told_failed" : "card.told", { seat: seat(call), model: call.model, state, error: call.error });
   return html`<button type="button" class="card ${call.state} c${call.index % 8}" aria-label=${told} data-key=${call.key}
     onClick=${() => (dialog.value = { kind: "call", run, call })}>
@@ -151,7 +154,7 @@ export function Card({ call, run }) {
       ${call.calls.length > 0 && html`<span class="tag">${t("card.mixture", { n: call.calls.length })}</span>`}
       ${call.state === "done" && likeness !== undefined && likeness !== null
         ? html`<span class="likeness" title=${t("card.alike_title")}><i data-tenths=${Math.round(likeness * 10)}></i>${t("card.alike", { percent: percent(likeness) })}</span>`
-        : html`<span class="stateword ${call.state}">${call.live && html`<i class="dot ${call.state}"></i>`}${named("state", call.state)}</span>`}
+        : html`<span class="stateword ${call.state}">${call.live && html`<i class="dot ${call.state}"></i>`}${word}</span>`}
     </span>
     <span class="model" title=${call.model}>${call.model}</span>
     <span ref=${(box) => fades(box)} aria-hidden="true" class="glance ${call.live ? "tail" : ""} ${!call.text && call.thoughts ? "thoughts" : ""}">

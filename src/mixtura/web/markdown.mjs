@@ -4,18 +4,24 @@ import { fragment, join, lexed, parts } from "./blocks.mjs";
 import { typesetAll } from "./maths.mjs";
 
 const SLICE = 12; // milliseconds of work before the page may answer
+const MOST = 36; // of them, where drawing what was made takes longer than making it
 const LONG = 30000; // characters from which on what is not seen is not laid out
 
 const rest = () => (globalThis.scheduler?.yield ? scheduler.yield() : new Promise((done) => setTimeout(done)));
 
+let began = 0; // of the slice that all texts of the page share: fifty turns are opened at once
+let slice = SLICE;
+let showing = 0;
+
 // Waits when a slice of time is used up; false where *root* shows something else by then.
 export function breather(root) {
   const mine = root.turn;
-  let began = performance.now();
   return async () => {
-    if (performance.now() - began > SLICE) {
+    if (performance.now() - began > slice) {
+      const stopped = performance.now();
       await rest();
       began = performance.now();
+      slice = Math.min(MOST, Math.max(SLICE, began - stopped));
     }
     return root.turn === mine;
   };
@@ -45,6 +51,19 @@ async function changes(root, source, live, goOn) {
 // Render *text* into *root*; blocks that stayed as they were are not touched.
 // True once all of it is there.
 export async function show(root, text, live = false) {
+  if (!showing) {
+    began = performance.now();
+    slice = SLICE;
+  }
+  showing += 1;
+  try {
+    return await showBlocks(root, text, live);
+  } finally {
+    showing -= 1;
+  }
+}
+
+async function showBlocks(root, text, live) {
   const source = text.replace(/\r\n?/g, "\n");
   root.turn = (root.turn ?? 0) + 1;
   const goOn = breather(root);

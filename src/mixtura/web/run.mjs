@@ -128,10 +128,11 @@ export class Run {
     return [...rows.entries()].sort((a, b) => a[0] - b[0]).map(([, row]) => row.sort((a, b) => a.index - b.index));
   }
 
-  // What the numbers in `sentences` count.
+  // What the numbers in `sentences` count: an answer asked for early has layers that none was asked in.
   get sources() {
-    const last = Math.max(0, ...this.proposers.map((call) => call.layer));
-    return this.proposers.filter((call) => call.layer === last);
+    const asked = this.proposers.filter((call) => call.started !== null);
+    const last = Math.max(0, ...asked.map((call) => call.layer));
+    return asked.filter((call) => call.layer === last).sort((a, b) => a.started - b.started); // as they are recorded
   }
 
   elapsed(now) {

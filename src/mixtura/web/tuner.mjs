@@ -101,11 +101,11 @@ export function Tuner({ close }) {
       </span></div>
       <${Sketch} rows=${data?.layers ?? []} />
       ${changed && html`<${SavePreset} ready=${state === "ready"} />`}
-      <div class="tunerfoot">${changed && html`<button type="button" class="quiet small" onClick=${() => choose(choice.value.model)}>${t("tuner.back", { model: choice.value.model })}</button>`}
-      <button type="button" class="quiet small" onClick=${close}>${t("done")}</button></div>
     </div>
     <label class="field system"><span>${t("tuner.system")}</span><textarea rows="2" dir="auto" value=${choice.value.system} onInput=${(event) => (choice.value = { ...choice.value, system: event.target.value })}></textarea></label>
     ${state === "error" && html`<p class="problem" role="alert"><${Icon} name="warn" /><span>${error}</span></p>`}
+    <div class="tunerfoot">${changed && html`<button type="button" class="quiet small" onClick=${() => choose(choice.value.model)}>${t("tuner.back", { model: choice.value.model })}</button>`}
+      <button type="button" class="quiet small" onClick=${close}>${t("done")}</button></div>
   </section>`;
 }
 

@@ -29,7 +29,7 @@ class InFlight:
 
 
 def _give_nothing_back(_: None) -> None:
-    """All are woken at once, so that none that leaves takes the room of another with it."""
+    """Nothing to do: every waiter is woken, so one that was cancelled uses up no other's turn."""
 
 
 class WaitForBudget(Wrapper):

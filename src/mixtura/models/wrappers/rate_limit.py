@@ -72,7 +72,7 @@ class RateLimiter:
     Lets calls in, for every model that is given this limiter, in this process.
 
     A 429 lowers the calls at once and holds everyone back for as long as the upstream
-    asks (``quantities.MAX_WAIT_SECONDS`` at most); answers raise them again, slowly, by one for
+    asks (``quantities.LONGEST_CLOSURE`` at most); answers raise them again, slowly, by one for
     every round of answers. A model whose quota is spent is left alone for a while; one that
     keeps failing rests, where others can do without it.
     """
@@ -389,7 +389,7 @@ class Limited(Wrapper):
 
 
 def _evict_oldest(table: dict[str, T]) -> None:
-    """What is known longest of a model goes: clients may name any number of them."""
+    """Forget the model that came first when the table is full: clients may name any number."""
     if len(table) >= MAX_REMEMBERED_MODELS:
         del table[next(iter(table))]
 

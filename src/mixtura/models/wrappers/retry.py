@@ -23,7 +23,7 @@ from mixtura.engine.call_context import is_dispensable, remaining_seconds
 from mixtura.transport.timeouts import CallDeadline, call_scope
 
 TOTAL_TIMEOUT_MESSAGE = "not done within the time that the call has in all"
-MAX_REQUESTED_WAIT = 60.0
+LONGEST_RETRY_WAIT = 60.0
 """Seconds: an upstream that asks for more is not waited for."""
 
 
@@ -103,7 +103,7 @@ class Retrying(Wrapper):
             case RateLimitedError(retry_after=asked) | UnavailableError(retry_after=asked):
                 jitter = random.uniform(0.5, 1.0) * self._first_wait * 2 ** (attempt - 1)
                 wait = jitter if asked is None else asked + random.uniform(0, 0.1 * asked)
-                too_long = asked is not None and asked > MAX_REQUESTED_WAIT
+                too_long = asked is not None and asked > LONGEST_RETRY_WAIT
                 return None if too_long or wait >= remaining_seconds() else wait
             case EmptyAnswerError():
                 return 0.0 if attempt == 1 else None

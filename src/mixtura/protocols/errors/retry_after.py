@@ -57,7 +57,7 @@ def parse_retry_after(
     ``x-ratelimit-reset-*`` ("1m30s", a Unix time) and ``anthropic-ratelimit-*-reset`` (a time)
     for what is used up, the same headers inside an error (OpenRouter), fields such as
     ``retryDelay``, and words ("try again in 2.4s"). Times are by the upstream's clock, where it
-    states the time, whatever ours says; none is longer than ``quantities.MAX_WAIT_SECONDS``.
+    states the time, whatever ours says; none is longer than ``quantities.LONGEST_CLOSURE``.
     """
     now = now or parse_http_date(headers.get("date")) or datetime.now(UTC)
     waits = [*_waits_in_headers(headers, now), parse_wait(wait_in_text(body), now)]

@@ -53,7 +53,7 @@ def emit_reasoning_notice(model: str, request: Request, emit: Emit | None) -> No
 
 
 @contextmanager
-def attribute_errors(
+def account_for_call(
     model: str, request: Request, so_far: AnswerAccumulator, emit: Emit | None = None
 ) -> Generator[None]:
     """

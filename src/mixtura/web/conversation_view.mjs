@@ -1,4 +1,5 @@
 // A conversation on the page: its head, its branches, questions that are edited, answers anew.
+import { filesIn } from "./attachments.mjs";
 import { dialog, html, Icon, signal, useEffect, useRef } from "./base.mjs";
 import { conversation, cost, rename, saveJson, saveMarkdown, siblingsOf } from "./conversation.mjs";
 import { dollars } from "./format.mjs";
@@ -12,8 +13,10 @@ export function TalkHead() {
   const talk = conversation.value;
   if (!talk || !turns.value.length) return null;
   const many = turns.value.length;
+  const { names, rest } = filesIn(turns.value[0].run.question);
+  const asked = [...names.map((name) => `[${name}]`), rest].join(" "); // as the server names it
   return html`<header class="talk">
-    <h1 dir="auto" class=${many === 1 && talk.title === turns.value[0].run.question ? "sr" : ""} title=${talk.title}>${talk.title || t("no_words")}</h1>
+    <h1 dir="auto" class=${many === 1 && talk.title === asked ? "sr" : ""} title=${talk.title}>${talk.title || t("no_words")}</h1>
     <p class="dim">${t("turns", { n: many })} · ${cost.value === null ? t("talk.cost_unknown") : t("talk.so_far", { cost: dollars(cost.value) })}</p>
     <span class="grow"></span>
     <button type="button" class="quiet icon-only" aria-label=${t("talk.rename")} title=${t("rename")} onClick=${() => (dialog.value = { kind: "rename", talk })}><${Icon} name="edit" /></button>
