@@ -26,8 +26,8 @@ MAX_PER_ID = 4
 @dataclass(frozen=True, slots=True)
 class _RememberedMessage:
     data: ProviderData
-    ids: tuple[str, ...]
-    """Of its calls."""
+    ids: tuple[bytes, ...]
+    """Digests of its calls' ids, which may be of any length."""
     digests: tuple[bytes, ...]
     """Of its calls, one by one."""
     calls: tuple[Json, ...]
@@ -73,7 +73,7 @@ class ProviderDataCache:
             return
         calls = tuple(call.provider_fields for call in answer.tool_calls)
         kept = _RememberedMessage(
-            answer.provider_data, tuple(call.id for call in answer.tool_calls),
+            answer.provider_data, tuple(_hash_strings([call.id]) for call in answer.tool_calls),
             tuple(map(_hash_call, answer.tool_calls)), calls,
             _hash_content(answer),
             provider_data.provider_data_bytes(answer) + 256 * (1 + len(calls)), self._clock(),
@@ -105,7 +105,8 @@ class ProviderDataCache:
                 continue
             own = dict(zip(entry.ids, entry.calls, strict=True))
             calls = tuple(
-                replace(call, provider_fields=own.get(call.id, {})) for call in message.tool_calls
+                replace(call, provider_fields=own.get(_hash_strings([call.id]), {}))
+                for call in message.tool_calls
             )
             yield replace(message, provider_data=entry.data, tool_calls=calls)
 
