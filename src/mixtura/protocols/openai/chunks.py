@@ -108,31 +108,6 @@ class MessageDelta(msgspec.Struct, gc=False):
     thoughtSignature: Any = None  # noqa: N815
 
     @property
-    def has_other_fields(self) -> bool:
-        """Whether any field but its text is set: in most pieces of an answer none is."""
-        return (
-            self.reasoning_content is not None
-            or self.tool_calls is not None
-            or self.reasoning is not None
-            or self.refusal is not None
-            or self.function_call is not None
-            or self.left_out is not None
-            or self.images is not None
-            or self.audio is not None
-            or self.reasoning_text is not None
-            or self.thinking is not None
-            or self.reasoning_details is not None
-            or self.reasoning_opaque is not None
-            or self.thinking_blocks is not None
-            or self.annotations is not None
-            or self.extra_content is not None
-            or self.content_parts is not None
-            or self.provider_specific_fields is not None
-            or self.thought_signature is not None
-            or self.thoughtSignature is not None
-        )
-
-    @property
     def has_signatures(self) -> bool:
         """Whether it may have signatures in the fields of gateways."""
         return (
@@ -251,11 +226,15 @@ class Chunk(msgspec.Struct, gc=False):
 
     def find_error(self) -> Any:
         """Its error: at the top, in a choice or in ``x_groq``; None where it is empty."""
-        ours = (c.error for c in self.choices or () if c.index == self.first_index)
-        errors = [self.error, *ours]
+        errors = [] if self.error is None else [self.error]
+        errors += [
+            choice.error
+            for choice in self.choices or ()
+            if choice.error is not None and choice.index == self.first_index
+        ]
         if self.x_groq is not None:
             errors.append(self.x_groq.error)
-        return next(filter(has_error_content, errors), None)
+        return next(filter(has_error_content, errors), None) if errors else None
 
 
 _decoder = msgspec.json.Decoder(Chunk)

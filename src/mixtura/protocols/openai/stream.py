@@ -86,10 +86,12 @@ class ChatStreamAccumulator(AnswerAccumulator):
             return
         if has_halves or self._halves is not None:
             self._join_texts(delta, HALVED_TEXTS)
-        if delta.content:
-            self._text.new_texts.append(delta.content)
+        if text := delta.content:
+            self._text.new_texts.append(text)
             self._has_text = True
-        if delta.has_other_fields:
+            delta.content = None
+        if delta != _NOTHING:  # in most pieces of an answer only the text is set
+            delta.content = text
             self._take_other_fields(delta)
 
     def end_stream(self) -> None:
