@@ -31,8 +31,9 @@ NO_WORDS = {
 NAMES = {
     "Accept", "ArrowDown", "ArrowLeft", "ArrowRight", "ArrowUp", "Authorization", "Bearer \0",
     "BroadcastChannel", "Content-Type", "Deutsch", "English", "Enter", "Escape", "Files",
+    "ModelError",
 }  # fmt: skip
-"""Names of keys and headers, and of languages by themselves."""
+"""Names of keys, headers and errors, and of languages by themselves."""
 SAME_EVERYWHERE = re.compile(r"Mixtura|Markdown|JSON|\.jsonl")
 LISTS = {"listing.mjs", "maths.mjs"}
 """Scripts with long strings that list words of programs, or names of MathML."""

@@ -102,3 +102,4 @@ def test_a_run_is_told_to_answer_now_and_to_leave_a_proposer_out(upstream, visit
             person.find(".card.writing").click()
         person.find("button", has_text=button).click()
         person.answered()
+        assert "Error" not in person.page.inner_text("main")  # it was ended by hand

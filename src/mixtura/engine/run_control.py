@@ -86,6 +86,7 @@ class RunControl:
         self.is_answering_now = True
         for layer in layers:
             for position in layer.waiting:
+                layer.late.answered_without.add(position)
                 layer.cut_call(position, ANSWER_NOW)
 
     def leave_out(self, depth: int, index: int) -> None:

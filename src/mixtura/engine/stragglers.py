@@ -35,12 +35,15 @@ class LateCalls:
     )
     left_out: set[Position] = field(default_factory=set[Position])
     """Calls that somebody ended by hand: nothing that they wrote is used."""
+    answered_without: set[Position] = field(default_factory=set[Position])
+    """Calls under way when somebody asked for the answer."""
     asked_anew: set[Position] = field(default_factory=set[Position])
     """Seats at which more than one call was made: how long one took is not known."""
 
     def error_for(self, position: Position) -> ModelError:
         """The outcome of a call that was cut."""
-        kind = ModelError if position in self.left_out else TimedOutError
+        by_hand = position in self.left_out or position in self.answered_without
+        kind = ModelError if by_hand else TimedOutError
         return kind(self.cut[position])
 
 

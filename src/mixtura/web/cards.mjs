@@ -159,7 +159,7 @@ export function Card({ call, run }) {
     <span class="model" title=${call.model}>${call.model}</span>
     <span ref=${(box) => fades(box)} aria-hidden="true" class="glance ${call.live ? "tail" : ""} ${!call.text && call.thoughts ? "thoughts" : ""}">
       ${failed
-        ? html`<span class="why"><b>${call.errorType ?? t("state.failed")}</b> <span lang="en">${call.error}</span></span>`
+        ? html`<span class="why"><b>${call.errorName ?? t("state.failed")}</b> <span lang="en">${call.error}</span></span>`
         : text
           ? html`<span dir="auto">${previewText(text, call.live)}</span>`
           : call.live && last

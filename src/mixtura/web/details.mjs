@@ -76,7 +76,7 @@ function begun({ at, error, wait }) {
 
 function Whole({ call, run }) {
   return html`
-    ${call.error && html`<p class="problem"><${Icon} name="warn" /><span><b>${call.errorType}</b> <span lang="en">${call.error}</span></span></p>`}
+    ${call.error && html`<p class="problem"><${Icon} name="warn" /><span><b>${call.errorName ?? t("state.failed")}</b> <span lang="en">${call.error}</span></span></p>`}
     ${call.begunAnew.map((again) => html`<p class="note">${begun(again)}</p>`)}
     ${call.begunAnew.length === 0 && call.restarts > 0 && html`<p class="note">${t("details.anew_times", { times: t("times", { n: call.restarts }) })}</p>`}
     ${call.notices.map((notice) => html`<p class="note" lang="en">${notice}</p>`)}

@@ -42,6 +42,11 @@ export class Call {
     return this.state === "done" || this.state === "failed" || this.state === "stopped";
   }
 
+  /** The kind of its error; null for one that the words alone tell, such as a call ended by hand. */
+  get errorName() {
+    return this.errorType === "ModelError" ? null : this.errorType;
+  }
+
   get live() {
     return this.state === "asked" || this.state === "thinking" || this.state === "writing";
   }

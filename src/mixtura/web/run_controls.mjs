@@ -61,7 +61,8 @@ export function AfterHand({ one }) {
   if (!setup.value?.runs || !run.recorded || run.live || !run.proposers.length) return null;
   const last = new Map(run.proposers.map((call) => [call.key, call]));
   const there = [...last.values()].filter((call) => call.state === "done").length;
-  const missing = last.size - there;
+  const asked = [...last.values()].filter((call) => call.state !== "waiting").length;
+  const missing = asked - there; // of a layer that was passed over nothing is missing
   if (!there) return null;
   const open = (kind, more = {}) => (dialog.value = { kind, one, ...more });
   return html`<span class="afterhand">
