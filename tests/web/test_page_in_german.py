@@ -144,6 +144,8 @@ def before_asking(person: Visit) -> Iterator[str]:
     person.button("Entwurfsmodell 1: Persona").click()
     person.button("Entwurfsmodell hinzufügen").click()
     person.button("Als Vorlage speichern").click()
+    person.find("input:focus").wait_for()  # the form that opens takes it, which closes the list
+    person.find("#plan.ready").wait_for()
     page.get_by_label("Entwurfsmodell 2: Modell").fill("l")
     person.find(".modellist li").first.wait_for()
     page.get_by_label("Entwurfsmodell 2: Modell").press("ArrowDown")
