@@ -164,6 +164,15 @@ def wait_seldom(page: Page, seen: str, seconds: float = 240) -> None:
         time.sleep(0.5)
 
 
+def scroll_down(page: Page, place: tuple[int, int], pixels: int) -> None:
+    """Forty turns of the wheel by *pixels* each, over *place*; until nothing more is drawn."""
+    page.mouse.move(*place)
+    for _ in range(40):
+        page.mouse.wheel(0, pixels)
+        time.sleep(0.05)
+    settled(page, "true")
+
+
 def settled(page: Page, seen: str, seconds: float = 240) -> None:
     """Until *seen* is true and neither the nodes nor the marks become more."""
     end, before, same = time.monotonic() + seconds, -1, 0
@@ -229,11 +238,7 @@ class Walk:
                     settled(page, "document.querySelector('dialog[open]') !== null")
                 page.keyboard.press("Escape")
                 with self.scene(f"scrolled through, {name}", page):
-                    page.mouse.move(800, 400)
-                    for _ in range(40):
-                        page.mouse.wheel(0, 3000)
-                        time.sleep(0.05)
-                    settled(page, "true")
+                    scroll_down(page, (800, 400), 3000)
 
     def stream_six(self) -> None:
         words = " ".join(SENTENCES[i % 5] for i in range(STREAM_SECONDS * 6))
@@ -267,11 +272,7 @@ class Walk:
                 page.wait_for_selector("#plan.ready")
                 settled(page, "true")
             with self.scene(f"scroll the list of {PAST_RUNS}", page):
-                page.mouse.move(100, 500)
-                for _ in range(40):
-                    page.mouse.wheel(0, 2000)
-                    time.sleep(0.05)
-                settled(page, "true")
+                scroll_down(page, (100, 500), 2000)
             with self.scene(f"search in {PAST_RUNS}", page):
                 page.locator("#search").press_sequentially("question 1", delay=60)
                 settled(page, "true")

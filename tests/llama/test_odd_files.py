@@ -121,12 +121,12 @@ def check_kills(folder: Path, kills: int) -> None:
     assert ends.total() == 3 * kills
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="it looks into /proc")
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the processes in /proc")
 def test_a_process_that_is_killed_at_any_moment_fails_its_own_calls_in_words(tmp_path):
     check_kills(tmp_path, 6)
 
 
 @pytest.mark.soak
-@pytest.mark.skipif(sys.platform != "linux", reason="it looks into /proc")
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the processes in /proc")
 def test_two_hundred_kills_at_any_moment_fail_their_own_calls_in_words(tmp_path):
     check_kills(tmp_path, 200)

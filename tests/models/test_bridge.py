@@ -171,7 +171,8 @@ def test_what_a_provider_wants_back_goes_back_to_it_and_to_no_other(kind):
     from mixtura.models.pydantic_ai import PydanticAI
 
     anthropic = kind == "claude"
-    pytest.importorskip("anthropic" if anthropic else "openai")
+    needs = "anthropic" if anthropic else "openai"
+    pytest.importorskip(needs, reason=f"the package {needs} is not installed")
     with running() as upstream:
         provider = "anthropic" if anthropic else "openai-chat"
         url = upstream.base_url("openai")

@@ -40,7 +40,7 @@ print("done")
 """
 
 
-@pytest.mark.skipif(os.name != "posix", reason="the processor time is limited")
+@pytest.mark.skipif(os.name != "posix", reason="no limit of processor time here")
 def test_what_is_slow_to_read_takes_bounded_time():
     """Each took minutes to days; all together are read in seconds of the processor."""
     told = subprocess.run([sys.executable, "-c", READS], capture_output=True, text=True)
@@ -103,7 +103,7 @@ def test_programs_that_wait_take_no_thread_that_others_need():
     assert run(main()) == [7] * 40
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="it looks into /proc")
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the processes in /proc")
 def test_a_client_that_hangs_up_leaves_no_program_running():
     def children():
         tasks = Path(f"/proc/{os.getpid()}/task").glob("*/children")
