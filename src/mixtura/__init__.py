@@ -59,8 +59,8 @@ from mixtura.core.events import (
 from mixtura.core.lazy_names import load_when_used
 from mixtura.core.model import Model, Wrapper, get_model_info
 from mixtura.core.model_info import ModelInfo
-from mixtura.core.patience import LearnedPatience
 from mixtura.core.roles import Aggregator, Composite, Layer, PlannedCall, Proposer
+from mixtura.core.straggler_patience import LearnedPatience
 from mixtura.core.types import (
     Charge,
     Completion,

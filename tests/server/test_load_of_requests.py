@@ -240,7 +240,7 @@ def test_a_list_of_more_than_four_megabytes_is_none(
 
         async def learned() -> tuple[Any, Any]:
             lists = model_lists.ModelLists(config)
-            await lists.learn_context_windows(["one"], patience=20)
+            await lists.learn_context_windows(["one"], timeout=20)
             return lists.listed_model("one"), get_model_info(config.model("one")).context_window
 
         found = run(learned())

@@ -17,8 +17,8 @@ from mixtura.config.registry import ConfiguredModel, NameRegistry, add_location
 from mixtura.config.schema import ModelTable
 from mixtura.core.errors import ConfigError
 from mixtura.core.model import Model
-from mixtura.core.patience import LearnedPatience, ResponseTimes
 from mixtura.core.roles import Layer, Proposer
+from mixtura.core.straggler_patience import LearnedPatience, ResponseTimes
 from mixtura.engine.pattern import Pattern
 from mixtura.models.fake import echo
 from mixtura.models.wrappers.rate_limit import RateLimiter

@@ -40,9 +40,9 @@ from mixtura.storage.store_address import open_store
 from mixtura.telemetry.conventions import provider_name
 from mixtura.telemetry.setup import load_instruments
 
-STORE_PATIENCE_SECONDS = 30.0
+LOCK_TIMEOUT = 30.0
 """That the ledger of a day and the cache wait, where they say nothing else."""
-LONG_STORE_PATIENCE_SECONDS = 5.0
+BACKGROUND_LOCK_TIMEOUT = 5.0
 """That runs and responses wait for the store: in threads, never in an event loop."""
 
 
@@ -102,11 +102,11 @@ class Config:
         self.runs = _open_run_store(self, keep)
         self.responses = _open_response_store(self, keep)
 
-    def open_store(self, patience: float = STORE_PATIENCE_SECONDS) -> Store:
-        """One more connection to the store; *patience*: seconds that it waits for others."""
+    def open_store(self, lock_timeout: float = LOCK_TIMEOUT) -> Store:
+        """One more connection to the store; *lock_timeout*: seconds that it waits for others."""
         # None: libpq looks for a password itself, in its file or where its own environment says.
         password = self.registry.environ.get("PGPASSWORD")
-        return open_store(self.settings.store_address, password=password, patience=patience)
+        return open_store(self.settings.store_address, password=password, lock_timeout=lock_timeout)
 
     def _cache_answers(self, cache: bool | None) -> AnswerKeeper | None:
         """What caches answers; *cache*: whether they are, None for what the files say."""
@@ -277,7 +277,7 @@ def _open_run_store(config: Config, keep: bool | None) -> RunStore:
     """Where runs are kept; *keep*: whether they are, None for what the files say."""
     table = config.settings.runs
     return RunStore(
-        config.open_store(LONG_STORE_PATIENCE_SECONDS),
+        config.open_store(BACKGROUND_LOCK_TIMEOUT),
         keep=table.keep if keep is None else keep,
         days=table.days,
         megabytes=table.megabytes,
@@ -290,7 +290,7 @@ def _open_response_store(config: Config, keep: bool | None) -> ResponseStore:
     """Where the server keeps responses; *keep* False: nothing at all is kept."""
     table = config.serve.responses
     return ResponseStore(
-        config.open_store(LONG_STORE_PATIENCE_SECONDS),
+        config.open_store(BACKGROUND_LOCK_TIMEOUT),
         keep=config.runs.keeps if table.keep is None or keep is False else table.keep,
         days=table.days,
         megabytes=table.megabytes,

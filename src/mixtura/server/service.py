@@ -129,7 +129,7 @@ class Service:
             return
         plan = job.choice.plan
         await self.lists.learn_context_windows(
-            [job.choice.name, *plan.member_names()], patience=MODEL_LIST_TIMEOUT
+            [job.choice.name, *plan.member_names()], timeout=MODEL_LIST_TIMEOUT
         )
         if (window := conversation_window(self.config.build_mixture(plan))) is None:
             return
