@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from bench.proof.kept import KeptAnswers, KeptModel
 
-from mixtura import Local
+from mixtura import LlamaCpp
 from mixtura.models.openai import OpenAI
 from mixtura.models.wrappers.retry import Retrying
 from mixtura.transport.timeouts import CallTimeouts
@@ -61,7 +61,7 @@ def live_model(member: Member, source: str, answers: KeptAnswers, threads: int =
         if (found := hashlib.file_digest(file, "sha256").hexdigest()) != member.sha256:
             raise SystemExit(f"{path} has the SHA-256 {found}, not {member.sha256}")
     # No repeat penalty: programs repeat themselves, and the baseline must not be held down.
-    local = Local(
+    local = LlamaCpp(
         path, name=member.name, repeat_penalty=1.0, threads=threads, progress=_LONGEST_WAIT
     )  # fmt: skip
     return KeptModel(member.name, answers, local)

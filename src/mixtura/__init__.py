@@ -86,7 +86,7 @@ from mixtura.engine.trace import Trace
 
 if TYPE_CHECKING:
     from mixtura.config.library import Anthropic, OpenAI, answer_sync, load, model
-    from mixtura.models.llama_cpp import Local
+    from mixtura.models.llama_cpp import LlamaCpp
     from mixtura.models.pydantic_ai import PydanticAI
     from mixtura.models.replay import Replay
     from mixtura.models.wrappers.budget import Budgeted
@@ -121,7 +121,7 @@ _LOADED_WHEN_USED = {
     "Hedged": "models.wrappers.hedge",
     "Http1Transport": "transport.http1_transport",
     "Limited": "models.wrappers.rate_limit",
-    "Local": "models.llama_cpp",
+    "LlamaCpp": "models.llama_cpp",
     "Metered": "models.wrappers.meter",
     "OpenAI": "config.library",
     "PatternParts": "patterns.spec",
@@ -185,7 +185,7 @@ __all__ = [
     "LayerFinished",
     "LearnedPatience",
     "Limited",
-    "Local",
+    "LlamaCpp",
     "MalformedError",
     "Message",
     "Metered",
