@@ -89,11 +89,11 @@ if TYPE_CHECKING:
     from mixtura.models.llama_cpp import LlamaCpp
     from mixtura.models.pydantic_ai import PydanticAI
     from mixtura.models.replay import Replay
-    from mixtura.models.wrappers.budget import Budgeted
+    from mixtura.models.wrappers.budget_per_attempt import BudgetedPerAttempt
+    from mixtura.models.wrappers.budget_per_run import BudgetedPerRun
     from mixtura.models.wrappers.cache import Cached
     from mixtura.models.wrappers.deadline import Deadlined
     from mixtura.models.wrappers.hedge import Hedged
-    from mixtura.models.wrappers.meter import Metered
     from mixtura.models.wrappers.private_items import Pseudonymized
     from mixtura.models.wrappers.rate_limit import Limited, RateLimiter, RateLimits
     from mixtura.models.wrappers.retry import Retrying
@@ -113,7 +113,8 @@ _LOADED_WHEN_USED = {
     "AiohttpTransport": "transport.aiohttp_transport",
     "Anthropic": "config.library",
     "BestOf": "patterns.best_of",
-    "Budgeted": "models.wrappers.budget",
+    "BudgetedPerAttempt": "models.wrappers.budget_per_attempt",
+    "BudgetedPerRun": "models.wrappers.budget_per_run",
     "Cached": "models.wrappers.cache",
     "Chosen": "patterns.choosing",
     "Deadlined": "models.wrappers.deadline",
@@ -122,7 +123,6 @@ _LOADED_WHEN_USED = {
     "Http1Transport": "transport.http1_transport",
     "Limited": "models.wrappers.rate_limit",
     "LlamaCpp": "models.llama_cpp",
-    "Metered": "models.wrappers.meter",
     "OpenAI": "config.library",
     "PatternParts": "patterns.spec",
     "PatternSpec": "patterns.spec",
@@ -152,7 +152,8 @@ __all__ = [
     "Anthropic",
     "BestOf",
     "BudgetExceededError",
-    "Budgeted",
+    "BudgetedPerAttempt",
+    "BudgetedPerRun",
     "CacheHit",
     "Cached",
     "CallLedger",
@@ -188,7 +189,6 @@ __all__ = [
     "LlamaCpp",
     "MalformedError",
     "Message",
-    "Metered",
     "MixturaError",
     "Mixture",
     "Model",

@@ -28,7 +28,7 @@ from mixtura.core.roles import Composite
 from mixtura.core.types import Completion, Request, Usage
 from mixtura.engine.pattern import Pattern
 from mixtura.engine.proposal_cache import ProposalCache
-from mixtura.models.wrappers.budget import Budgeted
+from mixtura.models.wrappers.budget_per_run import BudgetedPerRun
 from mixtura.models.wrappers.cache import Cached
 from mixtura.models.wrappers.deadline import Deadlined, with_layer_deadlines
 from mixtura.patterns.agreement import AgreementReported, AgreementReporter
@@ -270,7 +270,7 @@ class Config:
         """
         outline = self.builder.build_outline(plan)
         capped = self._caps.apply_caps(outline, plan, self.usage_cost, max_cost=max_cost)
-        return await capped.check_caps(request) if isinstance(capped, Budgeted) else ""
+        return await capped.check_caps(request) if isinstance(capped, BudgetedPerRun) else ""
 
 
 def _open_run_store(config: Config, keep: bool | None) -> RunStore:

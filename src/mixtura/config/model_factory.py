@@ -30,8 +30,8 @@ from mixtura.core.quantities import parse_context_window
 from mixtura.core.redaction import Redactor
 from mixtura.llama import gguf
 from mixtura.models.hosted import HostedModel
+from mixtura.models.wrappers.budget_per_attempt import BudgetedPerAttempt
 from mixtura.models.wrappers.hedge import Hedged
-from mixtura.models.wrappers.meter import Metered
 from mixtura.models.wrappers.rate_limit import Limited, RateLimiter, RateLimits
 from mixtura.models.wrappers.retry import Retrying
 from mixtura.transport.base import Transport
@@ -135,7 +135,7 @@ class ModelFactory:
             progress=table.timeouts.explicit_seconds("progress"),
             **({"repeat_penalty": own.repeat_penalty} if file == own.model else {}),
         )
-        limited = self._with_rate_limit(Metered(model), table, (str(path), None))
+        limited = self._with_rate_limit(BudgetedPerAttempt(model), table, (str(path), None))
         twice = Retrying(limited, attempts=2)  # small models say nothing at all now and then
         return self._with_kept_answers(twice, f"{path.name} {table.context}")
 
@@ -163,7 +163,7 @@ class ModelFactory:
         if table.limits == LimitsTable():
             # A subscription is one person's: side by side its calls would wait for each other.
             table = msgspec.structs.replace(table, limits=LimitsTable(concurrency=1))
-        model = self._with_rate_limit(Metered(model), table, (command[0], None))
+        model = self._with_rate_limit(BudgetedPerAttempt(model), table, (command[0], None))
         if table.retries:
             model = Retrying(model, attempts=table.retries + 1)
         return self._with_kept_answers(model, "\0".join(command))
@@ -198,7 +198,7 @@ class ModelFactory:
             model = self._search.with_provider_tools(model, terms)
         model = with_redaction(model, redact)
         key = place.key.reveal() if place.key else None
-        model = self._with_rate_limit(Metered(model), table, (base_url.rstrip("/"), key))
+        model = self._with_rate_limit(BudgetedPerAttempt(model), table, (base_url.rstrip("/"), key))
         if hedge := table.hedge:
             model = Hedged(
                 model,
