@@ -85,7 +85,7 @@ from mixtura.engine.streaming import Recorder, Run, streamed
 from mixtura.engine.trace import Trace
 
 if TYPE_CHECKING:
-    from mixtura.config.library import Anthropic, OpenAI, answer_sync, load, model
+    from mixtura.config.python_api import Anthropic, OpenAI, answer_sync, load, model
     from mixtura.models.llama_cpp import LlamaCpp
     from mixtura.models.pydantic_ai import PydanticAI
     from mixtura.models.replay import Replay
@@ -111,7 +111,7 @@ if TYPE_CHECKING:
 
 _LOADED_WHEN_USED = {
     "AiohttpTransport": "transport.aiohttp_transport",
-    "Anthropic": "config.library",
+    "Anthropic": "config.python_api",
     "BestOf": "patterns.best_of",
     "BudgetedPerAttempt": "models.wrappers.budget_per_attempt",
     "BudgetedPerRun": "models.wrappers.budget_per_run",
@@ -123,7 +123,7 @@ _LOADED_WHEN_USED = {
     "Http1Transport": "transport.http1_transport",
     "Limited": "models.wrappers.rate_limit",
     "LlamaCpp": "models.llama_cpp",
-    "OpenAI": "config.library",
+    "OpenAI": "config.python_api",
     "PatternParts": "patterns.spec",
     "PatternSpec": "patterns.spec",
     "PrivateItems": "privacy.item_finder",
@@ -138,9 +138,9 @@ _LOADED_WHEN_USED = {
     "Transport": "transport.base",
     "TransportResponse": "transport.base",
     "Vote": "patterns.vote",
-    "answer_sync": "config.library",
-    "load": "config.library",
-    "model": "config.library",
+    "answer_sync": "config.python_api",
+    "load": "config.python_api",
+    "model": "config.python_api",
     "self_moa": "patterns.self_moa",
 }
 """Public names whose modules bring more than the words: each is imported when it is first used."""
@@ -266,7 +266,7 @@ def __dir__() -> list[str]:
 
 def _resolve_model(value: Model | str, place: str) -> Model:
     """A model's name to a model, by the configuration; loaded only when a name is given."""
-    from mixtura.config.library import resolve_model
+    from mixtura.config.python_api import resolve_model
 
     return resolve_model(value, place)
 

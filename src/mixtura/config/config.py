@@ -10,8 +10,8 @@ from pathlib import Path
 
 from mixtura.billing.spending_caps import SpendingCap
 from mixtura.config import calibrations, model_prices, team_advice
-from mixtura.config.builder import MixtureBuilder
-from mixtura.config.model_factory import AnswerKeeper, ModelFactory
+from mixtura.config.mixture_builder import MixtureBuilder
+from mixtura.config.model_builder import AnswerKeeper, ModelBuilder
 from mixtura.config.paths import config_folder, find_config_file, models_folder, state_folder
 from mixtura.config.plan import Environment, MixtureSpec
 from mixtura.config.registry import DEFAULT, PRESETS_SOURCE, NameRegistry
@@ -90,7 +90,7 @@ class Config:
         """What `default` means: the configured default, unless someone made a mixture of it."""
         self.store = self.open_store()
         keep_answers = keep_answers or self._cache_answers(cache)
-        self._factory = ModelFactory(
+        self._model_builder = ModelBuilder(
             environ, models_folder, keep_answers, self.redactor, self.settings.transport,
             self.settings.redact, self.settings.tools.search,
         )  # fmt: skip
@@ -121,12 +121,14 @@ class Config:
         )
 
     def _create_builder(self) -> MixtureBuilder:
-        return MixtureBuilder(self.registry, self._factory, learns_patience=self._learns_patience)
+        return MixtureBuilder(
+            self.registry, self._model_builder, learns_patience=self._learns_patience
+        )
 
     def keep_calls(self, keep: AnswerKeeper) -> None:
         """Models that are built from now on are wrapped by *keep*, inside the cache."""
-        if self._factory.keep_calls is not keep:
-            self._factory.keep_calls = keep
+        if self._model_builder.keep_calls is not keep:
+            self._model_builder.keep_calls = keep
             self.builder = self._create_builder()  # what it had built is built anew
 
     def copy_for_batches(self, keep_answers: AnswerKeeper) -> Config:
@@ -142,7 +144,7 @@ class Config:
             keep_answers=keep_answers,
             waits_for_all=True,
         )
-        copy._factory.share_rate_limiters(self._factory)
+        copy._model_builder.share_rate_limiters(self._model_builder)
         return copy
 
     def mixture_spec(self, name: str) -> MixtureSpec:

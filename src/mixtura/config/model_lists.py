@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple, cast
 
 from mixtura.config.config import Config
-from mixtura.config.model_factory import ModelEndpoint
+from mixtura.config.model_builder import ModelEndpoint
 from mixtura.core.errors import ConfigError, ModelError
 from mixtura.core.json_text import decode_json
 from mixtura.core.model import unwrap_model

@@ -71,7 +71,7 @@ class ModelEndpoint(NamedTuple):
         return {self.key_header: key} if self.key_header else {"Authorization": f"Bearer {key}"}
 
 
-class ModelFactory:
+class ModelBuilder:
     """
     Builds models from their settings.
 
@@ -112,7 +112,7 @@ class ModelFactory:
             for (url, key), limiter in self._limiters.items()
         }
 
-    def share_rate_limiters(self, other: ModelFactory) -> None:
+    def share_rate_limiters(self, other: ModelBuilder) -> None:
         """Count calls at an endpoint together with those of *other*'s models."""
         self._limiters = other._limiters
 
