@@ -184,13 +184,13 @@ def test_a_prompt_of_tokens_is_refused_by_its_first(token: str, monkeypatch: pyt
     monkeypatch.setattr(openai_completions, "decode_body", decoded)
     body = f'{{"model": "a", "n": [1], "prompt": [ {", ".join([token] * 10_000)}]}}'
     with pytest.raises(ApiError, match="tokens mean something else to every model") as refused:
-        openai_completions.CompletionsDialect().parse_request(body.encode())
+        openai_completions.CompletionsApi().parse_request(body.encode())
     assert refused.value.param == "prompt[0]"
     assert decoded.calls == 0
 
 
 def test_prompts_of_texts_are_read_and_what_is_none_is_refused():
-    read = openai_completions.CompletionsDialect().parse_request
+    read = openai_completions.CompletionsApi().parse_request
     assert read(b'{"model": "a", "prompt": ["[1]", "2"]}').n == 2
     assert read(b'{"model": "a", "prompt": "[1]"}').n == 1
     for body in (b"[1]", b"{", b'{"model": "a"}', b'{"model": "a", "prompt": [null]}'):

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from mixtura.config.config import load
 from mixtura.core.errors import StoreError
 from mixtura.server.apis.base import ResolvedReferences, UnresolvedCall
-from mixtura.server.apis.openai_responses import ResponsesDialect
+from mixtura.server.apis.openai_responses import ResponsesApi
 from mixtura.server.app import make_app
 from mixtura.storage.interfaces import DAY_SECONDS
 from mixtura.storage.responses import ConversationTooLongError, ResponseNotFoundError, ResponseStore
@@ -479,8 +479,8 @@ def test_the_models_see_the_same_however_much_of_a_conversation_is_referred_to(t
     ]
     body = {"model": "m", "previous_response_id": "resp_1", "input": own}
 
-    whole = ResponsesDialect().parse_request(json.dumps({"model": "m", "input": items}).encode())
-    referring = ResponsesDialect().parse_request(json.dumps(body).encode())
+    whole = ResponsesApi().parse_request(json.dumps({"model": "m", "input": items}).encode())
+    referring = ResponsesApi().parse_request(json.dumps(body).encode())
 
     assert isinstance(referring, UnresolvedCall)
     assert referring.items == tuple(i["id"] for i in own if i.get("type") == "item_reference")

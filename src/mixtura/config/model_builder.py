@@ -53,6 +53,7 @@ class ModelEndpoint(NamedTuple):
     prefix: str = ""
     """Stands before the names of its models."""
     dialect: str = "openai"
+    """Which API it is asked in: the name of an adapter (`config/adapters`)."""
     key_header: str | None = None
     transport: Transport | None = None
     """What sends requests to it; None for our own client."""

@@ -18,7 +18,7 @@ from mixtura.core.types import Completion, Json, Request
 from mixtura.engine.background_work import estimate_request_bytes, run_in_thread_if_large
 from mixtura.engine.context_windows import conversation_window
 from mixtura.server.access import ApiClient, Authenticator
-from mixtura.server.apis.base import ApiCall, Dialect
+from mixtura.server.apis.base import ApiCall, ServedApi
 from mixtura.server.call_models import CallModels
 from mixtura.server.event_json import summary_json
 from mixtura.server.fair_queue import FairQueue
@@ -153,11 +153,11 @@ class Service:
         return summary | {"routed_to": job.choice.name} if job.choice.side else summary
 
     def store_answer(
-        self, dialect: Dialect, job: Job, answers: Sequence[Completion], summary: Json
+        self, api: ServedApi, job: Job, answers: Sequence[Completion], summary: Json
     ) -> None:
         """Store an answer for later calls, if its call asks for it; returns at once."""
         if job.call.store is not None:
             call = replace(job.call, request=Request(()))  # it may have a whole conversation
-            make = partial(dialect.response_body, call, answers, job.response_meta, summary)
+            make = partial(api.response_body, call, answers, job.response_meta, summary)
             size = job.size + sum(len(answer.text) for answer in answers)
             self.responses.store_answer(call, job.client, size, make, job.redactor)
