@@ -13,7 +13,7 @@ import openai
 import pytest
 
 from tests.support.serving import serving, team
-from tests.support.upstream import Script, running
+from tests.support.upstream import Script, running, upstream_fixture
 
 URL = "/v1/chat/completions"
 OVER = ("completed", "failed", "cancelled", "expired")
@@ -58,11 +58,7 @@ def content(client, file_id: str) -> list[dict]:
     return [json.loads(line) for line in client.files.content(file_id).text.splitlines()]
 
 
-@pytest.fixture(scope="module")
-def upstream():
-    with running() as found:
-        found.scripts = {"a": Script("a says so."), "chief": Script("Because.")}
-        yield found
+upstream = upstream_fixture({"a": Script("a says so."), "chief": Script("Because.")})
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ from mixtura.storage.responses import ConversationTooLongError, ResponseNotFound
 from mixtura.storage.sqlite import MIGRATIONS, SqliteStore
 from tests.support.paths import CASES
 from tests.support.serving import serving, team
-from tests.support.upstream import Script, running
+from tests.support.upstream import Script, upstream_fixture
 
 ALICE, BOB = "alice-has-this-word", "bob-has-another-one"
 KEYS = "".join(
@@ -52,17 +52,15 @@ def configured(upstream, more=""):
     return whole.replace('["a", "caller", "cut", "slow"]', '["a"]')
 
 
-@pytest.fixture(scope="module")
-def upstream():
-    with running() as found:
-        found.scripts = {
-            "a": Script("A draft."),
-            "chief": Script("Blue light scatters."),
-            "caller": Script("", tool=("weather", '{"town": "Rome"}')),
-            "cut": Script("Blue light", finish="length"),
-            "slow": Script("one two three four five six seven eight nine ten", pace=0.3),
-        }
-        yield found
+upstream = upstream_fixture(
+    {
+        "a": Script("A draft."),
+        "chief": Script("Blue light scatters."),
+        "caller": Script("", tool=("weather", '{"town": "Rome"}')),
+        "cut": Script("Blue light", finish="length"),
+        "slow": Script("one two three four five six seven eight nine ten", pace=0.3),
+    }
+)
 
 
 @pytest.fixture(scope="module")
