@@ -1,4 +1,4 @@
-"""Builds models and mixtures, as objects that can be called, from their names."""
+"""MixtureBuilder: from names to models and mixtures that can be called; keeps what it built."""
 
 from __future__ import annotations
 

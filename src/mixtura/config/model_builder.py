@@ -1,4 +1,4 @@
-"""Builds models from their settings: adapter, rate limit, hedging, retries and cache."""
+"""ModelBuilder: from one model's settings to its adapter inside rate limit, retries, cache."""
 
 from __future__ import annotations
 

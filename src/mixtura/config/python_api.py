@@ -1,4 +1,4 @@
-"""What a program needs that uses Mixtura as a library: models by name or key, a configuration."""
+"""What `import mixtura` offers of configuration: models by name or key, and whole files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the routes of the server share: models, runs, metrics and stored responses."""
+"""Service: what the routes share. It creates jobs; its parts choose, run, count and store."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ class Service:
         summary["notices"] = [*job.call.notices, *summary["notices"]]
         left_out = map(to_one_line, (*job.call.left_out, *job.left_out))
         summary["left_out"] = [*summary["left_out"], *left_out]
-        return summary | {"routed_to": job.choice.name} if job.choice.side else summary
+        return summary | {"routed_to": job.choice.name} if job.choice.is_for_front_end else summary
 
     def store_answer(
         self, api: ServedApi, job: Job, answers: Sequence[Completion], summary: Json
