@@ -335,7 +335,7 @@ def _print_notes(notes: tuple[str, ...], options: BatchOptions) -> None:
     if options.quiet:
         return
     for note in notes:
-        print_line(create_console(aside=True), note, "yellow")
+        print_line(create_console(stderr=True), note, "yellow")
 
 
 def _copy_to_stdout(output: Path) -> None:

@@ -124,7 +124,7 @@ def _run_tuning(
     if out:
         # A file that cannot take the preset is found before anything is paid.
         preset_file.check_file(config, out, name, models)
-    with show_progress(common.create_console(aside=True), quiet=as_json) as progress:
+    with show_progress(common.create_console(stderr=True), quiet=as_json) as progress:
         found = tune_mixture(config, models, terms, patterns=patterns, watch=progress)
     table = found.preset_table(name)
     if out:

@@ -204,11 +204,12 @@ class HostedModel(DescribedModel, ABC):
         )
         so_far = self._create_accumulator()
         so_far.batched = self._batched
+        headers = self._request_headers(body) | _trace_headers()
         with self._name_key_in_errors(), account_for_call(self._name, request, so_far, emit):
             async with post_stream(
                 self._url,
                 data,
-                headers=self._request_headers(body) | _trace_headers(),
+                headers=headers,
                 clocks=clocks,
                 draft=request.draft,
                 largest=self._largest,
