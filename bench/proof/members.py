@@ -52,7 +52,7 @@ def live_model(member: Member, source: str, answers: KeptAnswers, threads: int =
     """
     if source.startswith("http"):
         # One connection that breaks must not end the others' answers, which are under way.
-        asked = Retrying(OpenAI(member.name, source, clocks=_CLOCKS), attempts=5)
+        asked = Retrying(OpenAI(member.name, source, timeouts=_CLOCKS), attempts=5)
         return KeptModel(member.name, answers, asked)
     path = Path(source) / member.file
     if not path.exists():

@@ -20,7 +20,7 @@ from mixtura.core.events import (
 )
 from mixtura.core.model import Model, Wrapper
 from mixtura.core.roles import Aggregator, Layer, Proposer
-from mixtura.core.types import Completion, Request, Sampling
+from mixtura.core.types import Completion, Request, Sampling, seed_of_draw
 from mixtura.engine.aggregator import run_aggregator
 from mixtura.engine.layer import LayerResult, run_proposer_layer
 from mixtura.engine.prompt_builder import make_prompt_builder
@@ -38,9 +38,8 @@ class Reader(Wrapper):
     async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
         """What the model answers. Raises what it raises."""
         draw = request.draw * self._calls + self._number
-        sampling = request.sampling
-        if sampling.seed is not None:  # one seed for all draws would draw the same answer
-            sampling = replace(sampling, seed=sampling.seed - request.draw + draw)
+        seed = seed_of_draw(request.sampling.seed, draw - request.draw)
+        sampling = replace(request.sampling, seed=seed)
         return await self._model.complete(replace(request, sampling=sampling, draw=draw), emit)
 
 

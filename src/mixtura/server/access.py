@@ -1,4 +1,4 @@
-"""API keys: which client a request comes from, what it may use, and how often."""
+"""Keys of clients: who a request comes from, which models its key may use, and how much."""
 
 from __future__ import annotations
 
