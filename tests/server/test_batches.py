@@ -251,7 +251,8 @@ PAGE = "https://found.example/page"
 async def found_a_page(wire):
     """An answer with the page that its model found."""
     if wire.voice.body["model"] != "chief":
-        return await honest(wire)
+        await honest(wire)
+        return
     await wire.head()
     await wire.send(frame({"choices": [], "citations": [PAGE]}))
     await wire.say("Because.")
