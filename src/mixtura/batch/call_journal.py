@@ -125,9 +125,10 @@ class CallJournal:
 
     def begin_request(self, key: bytes, model: str, prompt_tokens: int) -> int:
         """A request of a call is about to be sent; returns its place. Raises StoreError."""
-        place = self.in_flight.add(InFlightCall(key.hex(), self._run, model, prompt_tokens))
+        place = self.in_flight.add(key, self._run, model, prompt_tokens)
+        if not self.open_requests:
+            self.idle.clear()
         self.open_requests += 1
-        self.idle.clear()
         return place
 
     def end_request(self) -> None:
@@ -193,6 +194,8 @@ class CallJournal:
     def _settle(self, pricer: Pricer) -> None:
         try:
             self._run = int(self.settings.get(RUN, "0")) + 1
+            if not 0 < self._run < 1 << 63:
+                raise ValueError(self._run)
             self._settle_lost_calls(pricer)
         except (ValueError, TypeError):  # a number that is none
             raise self.journal.damaged_error() from None
@@ -242,8 +245,8 @@ def _estimate_lost_calls(
     """Those of the calls *under_way* that are neither kept nor counted, as amounts."""
     counted = int(journal.read_settings().get(LOST_RUN, "0"))
     left = [one for one in under_way if one.run > counted]
-    kept = journal.find_calls([bytes.fromhex(one.key) for one in left])
-    lost = [one for one in left if bytes.fromhex(one.key) not in kept]
+    kept = journal.find_calls([one.key for one in left])
+    lost = [one for one in left if one.key not in kept]
     answers = {one.model: one for one in journal.read_spent() if one.kind == "answer"}
     return [_estimate_lost(one, answers.get(one.model), pricer) for one in lost]
 
