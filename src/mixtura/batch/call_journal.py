@@ -5,41 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 
 from mixtura.batch.group_writer import GroupWriter
 from mixtura.billing.price import Pricer
 from mixtura.core.types import Charge, Usage, sum_usage
-from mixtura.storage.batch_journal import BatchJournal, SpentAmount
+from mixtura.storage.batch_journal import BatchJournal, SpentAmount, SpentTotals
 from mixtura.storage.in_flight_file import InFlightCall, InFlightFile, read_in_flight_calls
 
 RUN = "run"
 """The setting that numbers the processes of a journal."""
 LOST_RUN = "lost_run"
 """The setting with the last run whose lost calls are counted."""
-
-
-@dataclass(slots=True)
-class SpentTotals:
-    """Calls, tokens and dollars of one kind."""
-
-    calls: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    dollars: float = 0.0
-    unpriced: int = 0
-
-    @property
-    def tokens(self) -> int:
-        return self.prompt_tokens + self.completion_tokens
-
-    def add(self, amount: SpentAmount) -> None:
-        self.calls += amount.calls
-        self.prompt_tokens += amount.prompt_tokens
-        self.completion_tokens += amount.completion_tokens
-        self.dollars += amount.dollars
-        self.unpriced += amount.unpriced
 
 
 SPENT_KINDS = ("answer", "failed", "refused", "lost", "earlier")
