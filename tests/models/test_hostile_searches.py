@@ -27,9 +27,11 @@ from mixtura import (
 )
 from mixtura.core.redaction import Redactor, use_redactor
 from mixtura.core.types import SEARCH_CHARGE
+from mixtura.models.anthropic import Anthropic
 from mixtura.models.fake import Scripted
 from mixtura.models.mcp_search import open_mcp_search
 from mixtura.models.wrappers.web_search import MAX_SEARCHES_AT_ONCE, Searching
+from tests.models.test_web_search import ANTHROPIC, streamed_answer
 from tests.support.http_server import QuietHandler, serve_handler
 
 KEY = "canary-of-the-search-8c1f77a0"
@@ -214,3 +216,18 @@ def test_a_query_names_no_item_that_only_the_question_shows_to_be_one(server):
     )
 
     assert "searched the web: who has [TICKET_1]?" in notices
+
+
+@pytest.mark.parametrize("count", [10_000_000, 2**62, -1, 1e308, 2.5, "7", True, [3], None])
+def test_a_count_of_searches_that_no_call_makes_empties_no_budget(count):
+    events = json.loads(json.dumps(ANTHROPIC))
+    events[-2]["usage"]["server_tool_use"]["web_search_requests"] = count
+    notices = []
+
+    with serve_handler(streamed_answer([], events)) as address:
+        model = Anthropic("claude-x", address)
+        answer = asyncio.run(model.complete(ask("What?"), lambda e: notices.append(str(e))))
+
+    assert answer.text == "It is A."
+    assert answer.usage.searches == 1  # there are pages
+    assert (count is None) != any("web_search_requests" in said for said in notices)
