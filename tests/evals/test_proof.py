@@ -10,7 +10,7 @@ import pytest
 from bench.proof import __main__ as command
 from bench.proof.arms import arms_of
 from bench.proof.draw import draw_all, draw_arms
-from bench.proof.figures import auroc, look_alphas, oracle_share, row_of, wilson_interval
+from bench.proof.figures import auroc, oracle_share, row_of, wilson_interval
 from bench.proof.kept import KeptAnswers, KeptModel, read_log
 from bench.proof.labels import SETS as LABELS
 from bench.proof.members import LARGE, SMALL, kept_model
@@ -21,6 +21,7 @@ from bench.proof.results import Outcome, read_outcomes, run_arms, write_outcomes
 from bench.proof.server import AwaitedServer, ServerGoneError
 
 from mixtura import RejectedError, Sampling, ask
+from mixtura.evals.statistics.repeated_looks import look_alphas
 from mixtura.models.fake import Scripted
 from mixtura.models.openai import OpenAI
 from tests.support.paths import DATA
