@@ -264,7 +264,10 @@ def test_a_calibration_of_other_members_does_not_count(config, tmp_path):
 @pytest.mark.parametrize(
     ("made", "said"),
     [
-        ([], "no evaluation of a mixture is among the logs"),
+        ([], "no evaluation of a mixture that you have is among the logs"),
+        # What `compare` and `select` make up, and a model alone, are no one's mixtures.
+        ([evaluation(outcomes(120), name="vote/self")], "no evaluation of a mixture that you have"),
+        ([evaluation(outcomes(120), "a", "model")], "no evaluation of a mixture that you have"),
         ([evaluation(outcomes(20))], "20 answers with a score, and it takes 50"),
         ([evaluation(outcomes(120), pattern="mux")], "of other members than it has now"),
         ([evaluation([o._replace(right=True) for o in outcomes(60)])], "answers that were not"),

@@ -110,13 +110,16 @@ def command(
 
 def _print_look(look: LookTerms) -> None:
     """Say, before anything is paid, that earlier tunings have looked at the proof's prompts."""
+    from mixtura.terminal import print_line
+
     times = pluralize_count(look.number - 1, "earlier tuning")
     left = (
-        "a mixture that none of them has proved cannot be written: use other prompts"
+        "only what they have proved can be written again, and anything else takes other prompts"
         if look.is_spent
         else f"this one may spend {look.alpha:.4f} of the 0.05 that all together have"
     )
-    click.echo(f"Note: {times} looked at held-out prompts of this one; {left}.", err=True)
+    note = f"Note: {times} looked at held-out prompts of this one; {left}."
+    print_line(common.create_console(aside=True), note, "yellow")
 
 
 def _run_tuning(
@@ -133,16 +136,17 @@ def _run_tuning(
     from mixtura.selection.forecast import forecast_tuning
     from mixtura.selection.proof import prompts_to_prove
     from mixtura.selection.tuning import find_next_look, tune_mixture
+    from mixtura.terminal import print_line
 
     before = forecast_tuning(config, models, terms, patterns)
     look = find_next_look(models, terms)
     if not (dry_run and as_json):
         five, ten, none = (prompts_to_prove(gain, look.confidence) for gain in (0.05, 0.1, 0.0))
-        click.echo(
+        print_line(
+            common.create_console(aside=True),
             "To be written, a mixture that is 5 points better than its best member usually needs"
             f" {five:,} held-out prompts, one that is 10 points better {ten:,}, one that is as good"
             f" {none:,}.",
-            err=True,
         )
         if look.number > 1:
             _print_look(look)

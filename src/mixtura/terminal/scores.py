@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mixtura.core.text import pluralize_count, to_one_line
+from mixtura.terminal.layout import print_indented
 from mixtura.terminal.phrases import format_dollars, print_line
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def print_result(console: Console, result: EvalResult) -> None:
         print_line(console, _agreement_line(result.agreement))
         for reason, count in result.agreement.without.items():
             answers = pluralize_count(count, "answer")
-            print_line(console, f"  {answers} without a number: {reason}", "yellow")
+            print_indented(console, f"{answers} without a number: {reason}", "yellow")
     for name, lines in result.tables.items():
         console.print()
         console.print(_breakdown_table(name, lines))
@@ -165,7 +166,7 @@ def _print_missing(console: Console, result: EvalResult) -> None:
     )
     ranked = sorted(reasons.items(), key=lambda item: -item[1])
     for reason, count in ranked[:MAX_REASONS]:
-        print_line(console, f"  {count:,} × {reason}", "yellow")
+        print_indented(console, f"{count:,} × {reason}", "yellow")
     if len(ranked) > MAX_REASONS:
         print_line(
             console,
