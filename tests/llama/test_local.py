@@ -29,9 +29,9 @@ from mixtura import (
     ask,
     streamed,
 )
-from mixtura.config.model_factory import ModelFactory
+from mixtura.config.model_builder import ModelBuilder
 from mixtura.config.schema import ModelTable
-from mixtura.models.llama_cpp import Local
+from mixtura.models.llama_cpp import LlamaCpp
 from mixtura.models.openai import OpenAI
 from mixtura.transport.client import Secret
 from tests.conftest import run
@@ -42,7 +42,7 @@ ASK = ask("Name three colours.")
 
 @pytest.fixture(scope="module")
 def smol(embedded):
-    return Local(embedded, name="smollm2-135m", context=4096)
+    return LlamaCpp(embedded, name="smollm2-135m", context=4096)
 
 
 @pytest.fixture(scope="module")
@@ -188,9 +188,9 @@ def test_a_file_that_is_no_model_is_a_clear_error(tmp_path):
     path.write_bytes(b"GGUF and then nothing")
 
     with pytest.raises(ConfigError, match=r"damaged.*`mixtura pull`"):
-        run(Local(path).complete(ASK))
+        run(LlamaCpp(path).complete(ASK))
     with pytest.raises(ConfigError, match="no model file"):
-        run(Local(tmp_path / "y.gguf").complete(ASK))
+        run(LlamaCpp(tmp_path / "y.gguf").complete(ASK))
 
 
 def test_llama_cpps_own_server_answers_through_the_openai_adapter(served):
@@ -229,7 +229,7 @@ def test_served_and_embedded_models_mix_in_one_run(served, smol):
 
 
 def test_a_local_model_that_says_nothing_is_asked_once_more(embedded, tmp_path):
-    model = ModelFactory({}, tmp_path).build_local(
+    model = ModelBuilder({}, tmp_path).build_local(
         "tiny", str(embedded), ModelTable(model=str(embedded))
     )
     mute = Request(ASK.messages, Sampling(max_tokens=8, stop=tuple(string.printable)))

@@ -13,7 +13,7 @@ import openai
 import pytest
 
 from tests.support.serving import serving, team
-from tests.support.upstream import Script, honest, running
+from tests.support.upstream import Script, honest, running, upstream_fixture
 from tests.support.upstream.dialects import frame
 
 URL = "/v1/chat/completions"
@@ -59,11 +59,7 @@ def content(client, file_id: str) -> list[dict]:
     return [json.loads(line) for line in client.files.content(file_id).text.splitlines()]
 
 
-@pytest.fixture(scope="module")
-def upstream():
-    with running() as found:
-        found.scripts = {"a": Script("a says so."), "chief": Script("Because.")}
-        yield found
+upstream = upstream_fixture({"a": Script("a says so."), "chief": Script("Because.")})
 
 
 @pytest.fixture(scope="module")
