@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from bench.proof.kept import KeptAnswers, KeptModel
 from bench.proof.server import AwaitedServer
 
-from mixtura import LlamaCpp, MixturaError
+from mixtura import Local, MixturaError
 from mixtura.models.openai import OpenAI
 from mixtura.transport.address import parse_origin
 from mixtura.transport.timeouts import CallTimeouts
@@ -69,7 +69,7 @@ def live_model(
         if (found := hashlib.file_digest(file, "sha256").hexdigest()) != member.sha256:
             raise SystemExit(f"{path} has the SHA-256 {found}, not {member.sha256}")
     # No repeat penalty: programs repeat themselves, and the baseline must not be held down.
-    local = LlamaCpp(
+    local = Local(
         path, name=member.name, repeat_penalty=1.0, threads=threads, progress=_LONGEST_WAIT
     )  # fmt: skip
     return KeptModel(member.name, answers, local)
