@@ -232,7 +232,7 @@ class SqliteStore:
             connection = sqlite3.connect(
                 f"{self._path.absolute().as_uri()}?mode=rw",  # never a new one where it is gone
                 uri=True,
-                timeout=self._patience,
+                timeout=self._lock_timeout,
                 isolation_level=None,
                 check_same_thread=False,
             )
