@@ -30,7 +30,7 @@ from mixtura.catalog import downloads
 from mixtura.config.paths import models_folder
 from mixtura.config.plan import EMBEDDED_MODEL
 from mixtura.models import llama_cpp
-from mixtura.models.llama_cpp import LlamaCpp
+from mixtura.models.llama_cpp import Local
 from mixtura.protocols.openai.chunks import decode_chunk
 from mixtura.protocols.openai.request import request_json
 from mixtura.protocols.openai.stream import ChatStreamAccumulator
@@ -103,7 +103,7 @@ class InChild:
     """Mixtura's own way."""
 
     def __init__(self, path: Path) -> None:
-        self._model = LlamaCpp(path)
+        self._model = Local(path)
         asyncio.run(self._model.load())
 
     def cpu(self) -> float:

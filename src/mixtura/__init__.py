@@ -86,7 +86,7 @@ from mixtura.engine.trace import Trace
 
 if TYPE_CHECKING:
     from mixtura.config.python_api import Anthropic, OpenAI, answer_sync, load, model
-    from mixtura.models.llama_cpp import LlamaCpp
+    from mixtura.models.llama_cpp import Local
     from mixtura.models.pydantic_ai import PydanticAI
     from mixtura.models.replay import Replay
     from mixtura.models.wrappers.budget_per_attempt import BudgetedPerAttempt
@@ -122,7 +122,7 @@ _LOADED_WHEN_USED = {
     "Hedged": "models.wrappers.hedge",
     "Http1Transport": "transport.http1_transport",
     "Limited": "models.wrappers.rate_limit",
-    "LlamaCpp": "models.llama_cpp",
+    "Local": "models.llama_cpp",
     "OpenAI": "config.python_api",
     "PatternParts": "patterns.spec",
     "PatternSpec": "patterns.spec",
@@ -186,7 +186,7 @@ __all__ = [
     "LayerFinished",
     "LearnedPatience",
     "Limited",
-    "LlamaCpp",
+    "Local",
     "MalformedError",
     "Message",
     "MixturaError",

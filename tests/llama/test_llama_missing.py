@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mixtura import ConfigError, Request, ask
-from mixtura.models.llama_cpp import LlamaCpp
+from mixtura.models.llama_cpp import Local
 from tests.conftest import run
 from tests.support import tiny_gguf
 
@@ -14,7 +14,7 @@ def refusal(tmp_path, monkeypatch, reason):
     """What is said where importing llama.cpp fails for *reason*."""
     (tmp_path / "xllamacpp.py").write_text(f"raise ImportError({reason!r})\n")
     monkeypatch.syspath_prepend(tmp_path)
-    model = LlamaCpp(tiny_gguf.written(tmp_path / "tiny.gguf"), context=256, threads=1)
+    model = Local(tiny_gguf.written(tmp_path / "tiny.gguf"), context=256, threads=1)
     try:
         with pytest.raises(ConfigError) as raised:
             run(model.complete(Request(ask("hello").messages)))

@@ -31,7 +31,7 @@ from mixtura import (
 )
 from mixtura.config.model_builder import ModelBuilder
 from mixtura.config.schema import ModelTable
-from mixtura.models.llama_cpp import LlamaCpp
+from mixtura.models.llama_cpp import Local
 from mixtura.models.openai import OpenAI
 from mixtura.transport.client import Secret
 from tests.conftest import run
@@ -42,7 +42,7 @@ ASK = ask("Name three colours.")
 
 @pytest.fixture(scope="module")
 def smol(embedded):
-    return LlamaCpp(embedded, name="smollm2-135m", context=4096)
+    return Local(embedded, name="smollm2-135m", context=4096)
 
 
 @pytest.fixture(scope="module")
@@ -188,9 +188,9 @@ def test_a_file_that_is_no_model_is_a_clear_error(tmp_path):
     path.write_bytes(b"GGUF and then nothing")
 
     with pytest.raises(ConfigError, match=r"damaged.*`mixtura pull`"):
-        run(LlamaCpp(path).complete(ASK))
+        run(Local(path).complete(ASK))
     with pytest.raises(ConfigError, match="no model file"):
-        run(LlamaCpp(tmp_path / "y.gguf").complete(ASK))
+        run(Local(tmp_path / "y.gguf").complete(ASK))
 
 
 def test_llama_cpps_own_server_answers_through_the_openai_adapter(served):

@@ -34,7 +34,7 @@ from mixtura import (
 )
 from mixtura.config.config import load
 from mixtura.llama.gguf import read_header
-from mixtura.models.llama_cpp import LlamaCpp
+from mixtura.models.llama_cpp import Local
 from mixtura.models.wrappers.retry import Retrying
 from tests.conftest import run
 from tests.support import tiny_gguf
@@ -59,9 +59,9 @@ def question(text: str, sampling: Sampling = SHORT) -> Request:
     return Request(ask(text).messages, sampling)
 
 
-def tiny(path: Path, template: str = tiny_gguf.CHATML, **options) -> LlamaCpp:
+def tiny(path: Path, template: str = tiny_gguf.CHATML, **options) -> Local:
     tiny_gguf.with_template(path, template)
-    return LlamaCpp(path, **{"context": 4096, "threads": 1} | options)
+    return Local(path, **{"context": 4096, "threads": 1} | options)
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def made(tmp_path):
     """Makes models of the folder; their processes end with the test."""
     models = []
 
-    def make(name: str = "tiny.gguf", template: str = tiny_gguf.CHATML, **options) -> LlamaCpp:
+    def make(name: str = "tiny.gguf", template: str = tiny_gguf.CHATML, **options) -> Local:
         models.append(tiny(tmp_path / name, template, **options))
         return models[-1]
 
@@ -81,7 +81,7 @@ def made(tmp_path):
 class Watched:
     """A call under way, which says when its first token has come."""
 
-    def __init__(self, model: LlamaCpp, request: Request) -> None:
+    def __init__(self, model: Local, request: Request) -> None:
         self.begun = asyncio.Event()
         self.task = asyncio.create_task(model.complete(request, self._hear))
 
@@ -96,7 +96,7 @@ class Watched:
         return self
 
 
-def pid_of(model: LlamaCpp) -> int:
+def pid_of(model: Local) -> int:
     pid = model._get_engine().pid
     assert pid is not None
     return pid
@@ -126,7 +126,7 @@ async def tried(cases, folder: Path, limit: float) -> list[tuple[str, str]]:
     async def one(number: int, name: str, data: bytes) -> tuple[str, str]:
         path = folder / f"{number}.gguf"
         path.write_bytes(data)
-        model = LlamaCpp(path, context=512, threads=1, load_limit=limit, progress=limit)
+        model = Local(path, context=512, threads=1, load_limit=limit, progress=limit)
         async with turns:
             failed: MixturaError | None = None
             try:
@@ -213,7 +213,7 @@ def test_what_is_wrong_with_a_file_is_told_as_what_it_is(tmp_path, data, said):
     path.write_bytes(data)
 
     with pytest.raises(ConfigError, match=said):
-        run(LlamaCpp(path).complete(question("hello")))
+        run(Local(path).complete(question("hello")))
 
 
 def test_a_part_of_a_model_whose_other_parts_are_missing_names_them(tmp_path):
@@ -222,13 +222,13 @@ def test_a_part_of_a_model_whose_other_parts_are_missing_names_them(tmp_path):
     (tmp_path / "m-00001-of-00003.gguf").write_bytes(tiny_gguf.model())
 
     with pytest.raises(ConfigError, match=r"one of 3 parts .*m-00003-of-00003\.gguf is not"):
-        run(LlamaCpp(path).load())
+        run(Local(path).load())
 
 
 def test_a_model_file_may_be_a_str_path_in_capitals(tmp_path):
     path = tmp_path / "TINY.GGUF"
     path.write_bytes(tiny_gguf.model())
-    model = LlamaCpp(str(path), context=512, threads=1)
+    model = Local(str(path), context=512, threads=1)
     try:
         assert run(model.complete(question("hello"))).text
         assert model.name == "TINY"
@@ -363,7 +363,7 @@ def test_a_call_that_is_left_while_it_is_stuck_takes_no_place_for_ever(made):
 def test_a_file_that_cannot_be_loaded_is_not_loaded_again_at_once(tmp_path):
     path = tmp_path / "m.gguf"
     path.write_bytes(tiny_gguf.model(llama__attention__layer_norm_rms_epsilon=(6, -1.0)))
-    model = LlamaCpp(path, context=512, threads=1)
+    model = Local(path, context=512, threads=1)
 
     async def main():
         with pytest.raises(ConfigError, match="crashed"):
@@ -414,8 +414,8 @@ def test_a_fork_of_the_parent_has_a_process_of_its_own(made):
     code = (
         "import asyncio, os, sys\n"
         "from mixtura import ask\n"
-        "from mixtura.models.llama_cpp import LlamaCpp\n"
-        "model = LlamaCpp(sys.argv[1], context=512, threads=1)\n"
+        "from mixtura.models.llama_cpp import Local\n"
+        "model = Local(sys.argv[1], context=512, threads=1)\n"
         "asyncio.run(model.complete(ask('hello')))\n"
         "first = model._get_engine().pid\n"
         "if not (fork := os.fork()):\n"
@@ -449,8 +449,8 @@ def test_the_process_has_no_key_of_the_environment_and_ctrl_c_is_not_for_it(made
 
 PARENT = """
 import asyncio, sys, time
-from mixtura.models.llama_cpp import LlamaCpp
-model = LlamaCpp(sys.argv[1], context=512, threads=1)
+from mixtura.models.llama_cpp import Local
+model = Local(sys.argv[1], context=512, threads=1)
 async def main():
     task = asyncio.create_task(model.load())
     while model._get_engine().pid is None:

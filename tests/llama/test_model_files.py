@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mixtura import ConfigError, Request, Sampling, ask
-from mixtura.models.llama_cpp import LlamaCpp
+from mixtura.models.llama_cpp import Local
 from tests.conftest import run
 from tests.support import tiny_gguf
 from tests.support.forked_program import run_mixtura
@@ -14,7 +14,7 @@ SHORT = Request(ask("hello").messages, Sampling(temperature=0.0, max_tokens=6))
 
 
 def answered(path):
-    model = LlamaCpp(path, context=256, threads=1)
+    model = Local(path, context=256, threads=1)
     try:
         return run(model.complete(SHORT)).text
     finally:
@@ -65,7 +65,7 @@ def test_a_part_that_was_renamed_or_joined_is_told_as_one(tmp_path):
 
     for path in (joined, swapped):
         with pytest.raises(ConfigError, match=r"one of the 3 parts .*llama-gguf-split --merge"):
-            run(LlamaCpp(path).load())
+            run(Local(path).load())
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_what_stands_in_a_models_place_is_told_as_what_it_is(content, said, tmp_
     path.write_text(content)
 
     with pytest.raises(ConfigError, match=said):
-        run(LlamaCpp(path).load())
+        run(Local(path).load())
 
 
 def test_a_vocabulary_of_numbers_is_told_as_the_damage_that_it_is(tmp_path):

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from mixtura import MixturaError, Request, Sampling, ask
-from mixtura.models.llama_cpp import LlamaCpp
+from mixtura.models.llama_cpp import Local
 from mixtura.models.wrappers.retry import Retrying
 from tests.conftest import run
 from tests.llama.test_local_engine import question, told, tried
@@ -32,7 +32,7 @@ def test_a_file_with_further_values_in_its_header_is_sound(tmp_path):
     """So that what is wrong with the others is what is said of them."""
     path = tmp_path / "m.gguf"
     path.write_bytes(odd_gguf.with_pairs(odd_gguf.one_pair("x.y", tiny_gguf.U32, bytes(4))))
-    model = LlamaCpp(path, context=512, threads=1)
+    model = Local(path, context=512, threads=1)
     try:
         assert run(model.complete(question("hello"))).text
     finally:
@@ -61,12 +61,12 @@ def test_every_odd_chat_template_leaves_the_parent_alive(tmp_path):
 # ---- killed at any moment
 
 
-async def killed_again_and_again(one: LlamaCpp, other: LlamaCpp, kills: int) -> Counter[str]:
+async def killed_again_and_again(one: Local, other: Local, kills: int) -> Counter[str]:
     """Kill one model's process while it answers three; how their calls ended, and the other's."""
     draw, ends = random.Random(kills), Counter[str]()
     endless = Sampling(temperature=0.0, max_tokens=400)
 
-    async def end_of(model: LlamaCpp, name: str) -> str:
+    async def end_of(model: Local, name: str) -> str:
         try:
             async with asyncio.timeout(120):
                 answer = await model.complete(Request(ask(name).messages, endless))
@@ -104,7 +104,7 @@ def child_pids() -> list[str]:
 def check_kills(folder: Path, kills: int) -> None:
     before = len(child_pids())
     models = [
-        LlamaCpp(tiny_gguf.written(folder / f"{name}.gguf"), context=4096, threads=1)
+        Local(tiny_gguf.written(folder / f"{name}.gguf"), context=4096, threads=1)
         for name in ("one", "other")
     ]
     try:

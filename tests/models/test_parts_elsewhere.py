@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mixtura import ImagePart, Message, Notice, OtherPart, Request, Sampling, TextPart, ToolCall
-from mixtura.models.llama_cpp import LlamaCpp
+from mixtura.models.llama_cpp import Local
 from mixtura.transport.client import Secret
 from tests.conftest import run as run_alone
 from tests.support.served_team import texts
@@ -64,7 +64,7 @@ def test_texts_and_pictures_go_through_the_bridge_and_the_rest_is_said():
 
 def test_a_local_model_reads_every_text_and_is_told_of_the_rest(embedded: Any):
     events: list[Any] = []
-    model = LlamaCpp(embedded, context=2048)
+    model = Local(embedded, context=2048)
     parts = (TextPart("The word is plum.", MARK), FILE, SOUND, PICTURE)
     asked = Request(
         (Message("system", parts[:1]), Message("user", parts)),

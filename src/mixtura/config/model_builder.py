@@ -119,14 +119,14 @@ class ModelBuilder:
 
     def build_local(self, name: str, file: str, table: ModelTable) -> Model:
         """A model of llama.cpp; *file*: a known name or a path. Raises ConfigError."""
-        from mixtura.models.llama_cpp import LlamaCpp
+        from mixtura.models.llama_cpp import Local
 
         try:
             path = downloads.resolve_path(file, self._folder)
         except ConfigError as error:
             raise type(error)(str(error), key="model") from None
         known, own = local_models.known_models().get(file), embedded_settings()
-        model = LlamaCpp(
+        model = Local(
             path,
             name=name,
             context=table.context,

@@ -86,9 +86,16 @@ def execute(
     in_flight = InFlight()
     models = {
         plan.name: BudgetQueued(
-            config.build_runnable(plan, deadline=deadline, caps=caps), in_flight
+            config.build_runnable(
+                plan,
+                deadline=deadline,
+                caps=caps,
+                agreement=asked.agreement and plan is ready.players.candidate,
+            ),
+            in_flight,
         )
-        for plan in ready.players.all_plans
+        # The candidate last: where another has its name, the answers are the candidate's.
+        for plan in reversed(ready.players.all_plans)
     }
     count = SampleCounter(ready, watch)
     log = ready.earlier

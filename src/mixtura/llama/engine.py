@@ -144,7 +144,7 @@ class LlamaCall:
 
 
 class LlamaEngine:
-    """One file with *context* places for tokens, for every LlamaCpp of it in this process."""
+    """One file with *context* places for tokens, for every Local of it in this process."""
 
     def __init__(self, path: Path, context: int, threads: int) -> None:
         self._path = path

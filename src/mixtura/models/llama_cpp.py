@@ -47,10 +47,10 @@ TEMPLATE_TOKENS = 64
 """Tokens that a file's chat template adds to a conversation, at most."""
 
 
-class LlamaCpp(DescribedModel):
+class Local(DescribedModel):
     """
     A ``.gguf`` file as a Model. It is loaded at the first call, by a process of its own that
-    every LlamaCpp of the same file and *context* in this one shares, so that proposers of one
+    every Local of the same file and *context* in this one shares, so that proposers of one
     layer decode together (continuous batching). What ends that process fails its calls and
     nothing else; the next call starts another.
 
@@ -106,7 +106,7 @@ class LlamaCpp(DescribedModel):
 
     def close(self) -> None:
         """
-        Free its memory: end the process that has the file loaded, for every LlamaCpp that shares
+        Free its memory: end the process that has the file loaded, for every Local that shares
         it. Their calls fail; a later call loads the file anew.
         """
         self._get_engine().close()

@@ -85,7 +85,7 @@ class _ApiLines(RowLines):
         assert self.api is not None
         assert isinstance(row.source, ApiCall)
         key = row.key.hex()
-        summary = {"cost_usd": self.find_cost(charges), "degraded": list(completion.degraded)}
+        summary = openai_form.answer_summary(completion, self.find_cost(charges))
         answer = replace(completion, charges=tuple(charges))
         about = ResponseMeta(key, self.created)
         try:

@@ -12,6 +12,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from mixtura.core.redaction import redact_secrets
 from mixtura.server.apis.base import ApiError
 from mixtura.server.error_statuses import translate_store_errors
 from mixtura.server.json_responses import json_response
@@ -177,6 +178,6 @@ def _new_file(form: UploadedForm, owner: str, days: float) -> KeptFile:
             raise ApiError(400, message, param="expires_after")
         seconds = min(float(wanted), seconds)
     now = time.time()
-    name = form.name.replace("\x00", "")[:255] or "file"
+    name = redact_secrets(form.name.replace("\x00", ""))[:255] or "file"
     size = form.end - form.start
     return KeptFile(f"file-{secrets.token_hex(12)}", owner, purpose, name, now, now + seconds, size)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -37,6 +38,10 @@ MODEL_LIST_TIMEOUT = 0.5
 """Seconds that a request waits for endpoints that list the context windows of their models."""
 
 
+SEARCHES_AT_ONCE = 2
+"""Searches of kept runs that are made beside each other; others wait, and hold no thread."""
+
+
 class Service:
     """Creates jobs for calls; its attributes run, count and store them."""
 
@@ -67,6 +72,7 @@ class Service:
             self.batches.counts,
         )
         self.metrics = MetricsByClient(whole, self.chooser, config.usage_cost)
+        self._searches = asyncio.Semaphore(SEARCHES_AT_ONCE)
         self._models = CallModels(config, max_cost, deadline)
         self.recorder = JobRecorder(
             config, writer, self.metrics, has_keys=authenticator.is_key_required
@@ -97,6 +103,10 @@ class Service:
         if not authenticator.is_key_required:
             return None
         return authenticator.authenticate_request(scope).name
+
+    def hold_search(self, words: str | None) -> AbstractAsyncContextManager[object]:
+        """A turn for what looks for *words*: only some threads look through all texts at once."""
+        return self._searches if words else nullcontext()
 
     async def wait_until_written(self) -> None:
         """Wait a moment until finished runs are on the disk: for readers of runs."""

@@ -80,7 +80,7 @@ class Store(Protocol):
     """
     A database, opened at the first use; threads share the object, processes the database.
 
-    ``transaction`` is its only way in, so that whoever keeps something knows no database.
+    ``transaction`` and ``reading`` are its only ways in: whoever keeps something knows no database.
     """
 
     settlements: SettlementQueue
@@ -112,5 +112,12 @@ class Store(Protocol):
         own; with 0 an event loop may call it. *alone*: what no one else changes until it is over,
         at the least; None where every statement can stand for itself. Raises StoreError;
         StoreBusyError where waiting longer may help.
+        """
+        ...
+
+    def reading(self) -> AbstractContextManager[Transaction]:
+        """
+        A transaction that only reads, on a connection of its own: however long it looks, nobody
+        else waits for it. Raises StoreError.
         """
         ...

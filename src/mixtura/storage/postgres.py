@@ -173,6 +173,21 @@ class PostgresStore:
             self._lock.release()
 
     @contextmanager
+    def reading(self) -> Generator[PostgresTransaction, None, None]:
+        """
+        A transaction that only reads, on a connection of its own. Raises StoreError.
+        """
+        if self._connection is None:  # the schema is there then; else this would wait for its lock
+            self.check_usable()
+        with self.translate_errors():
+            connection = psycopg.connect(autocommit=True, **self._parameters)
+            try:
+                connection.execute(f"SET search_path TO {SCHEMA}; BEGIN READ ONLY".encode())
+                yield PostgresTransaction(connection, self)
+            finally:
+                connection.close()
+
+    @contextmanager
     def translate_errors(self) -> Generator[None, None, None]:
         """PostgreSQL's errors are raised as StoreError."""
         try:

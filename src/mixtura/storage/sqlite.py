@@ -221,6 +221,30 @@ class SqliteStore:
             self._lock.release()
 
     @contextmanager
+    def reading(self) -> Generator[SqliteTransaction, None, None]:
+        """
+        A transaction that only reads, on a connection of its own: in WAL mode no writer waits for
+        it. Raises StoreError.
+        """
+        if self._connection is None:  # the schema is there then; else this would wait for its lock
+            self.check_usable()
+        with self.translate_errors():
+            connection = sqlite3.connect(
+                f"{self._path.absolute().as_uri()}?mode=rw",  # never a new one where it is gone
+                uri=True,
+                timeout=self._lock_timeout,
+                isolation_level=None,
+                check_same_thread=False,
+            )
+            try:
+                connection.text_factory = _decode_text
+                connection.execute("PRAGMA query_only=ON")
+                connection.execute("BEGIN")
+                yield SqliteTransaction(connection, self)
+            finally:
+                connection.close()
+
+    @contextmanager
     def translate_errors(self) -> Generator[None, None, None]:
         """SQLite's errors are raised as StoreError."""
         try:

@@ -531,6 +531,7 @@ class _Server:
         request, *lines = text.strip().split("\r\n")
         method, path, _ = request.split(" ")
         pairs = (line.split(":", 1) for line in lines)
+        path = path.partition("?")[0]  # as a server whose address has a key in its query
         return method, path, {name.strip().lower(): value.strip() for name, value in pairs}
 
     async def _answer(

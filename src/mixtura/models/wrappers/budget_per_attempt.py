@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 
 from mixtura.billing.forecast import ExpectedCall, forecast_calls
-from mixtura.billing.run_budget import RUN_BUDGET
-from mixtura.billing.spending_caps import retry_while_busy
+from mixtura.billing.run_budget import RUN_BUDGET, draw_for_attempt
 from mixtura.core.call_ledger import open_ledger
-from mixtura.core.errors import CallOverBudgetError, StoreError
 from mixtura.core.events import Emit
 from mixtura.core.model import Wrapper
 from mixtura.core.token_estimate import DEFAULT_ANSWER_TOKENS
 from mixtura.core.types import Completion, Request
 from mixtura.engine.background_work import estimate_request_bytes, run_in_thread_if_large
-
-BUSY_STORE_SECONDS = 5.0
-"""Seconds that an attempt waits for a busy store when it needs more than was set aside."""
 
 
 class BudgetedPerAttempt(Wrapper):
@@ -41,15 +35,7 @@ class BudgetedPerAttempt(Wrapper):
                 estimate_request_bytes(request), forecast_calls, self._model, request
             )
         )[0]
-        try:
-            drawn = await retry_while_busy(
-                partial(account.reserve_attempt, self.name, worst.usage), BUSY_STORE_SECONDS
-            )
-        except StoreError as error:  # no one knows whether there is room: then there is none
-            raise CallOverBudgetError(str(error), model=self.name) from None
-        if isinstance(drawn, str):
-            said = f"no room for this attempt in the budget of {drawn}"
-            raise CallOverBudgetError(said, model=self.name)
+        drawn = await draw_for_attempt(account, self.name, worst.usage)
         with open_ledger() as ledger:
             try:
                 return ledger.bill_answer(await self._model.complete(request, emit))
