@@ -150,7 +150,7 @@ class AskOptions:
     config_file: str | None
 
     @property
-    def talks(self) -> bool:
+    def speaks_to_person(self) -> bool:
         """Whether a person is told more than the answer."""
         return not (self.as_json or self.quiet)
 
@@ -165,9 +165,9 @@ def _ask_question(words: tuple[str, ...], options: AskOptions) -> int:
     output = expand_home(options.output) if options.output else None
     if output:
         check_writable(output, "--output")
-    text = read_question(words, note=options.talks, attached=bool(attached))
+    text = read_question(words, note=options.speaks_to_person, attached=bool(attached))
     config = read_config(options.config_file, cache=options.cache, keep=options.keep)
-    if options.talks and not (options.mixture or options.proposers or options.continued):
+    if options.speaks_to_person and not (options.mixture or options.proposers or options.continued):
         offer_commands(config)
     earlier = find_conversation(config, options.continued) if options.continued else None
     mixture = options.mixture
@@ -175,7 +175,7 @@ def _ask_question(words: tuple[str, ...], options: AskOptions) -> int:
         mixture = earlier.model
     plan = spec_from_options(config, mixture, options.proposers, options.aggregator, options.layers)
     request = _build_request(text, attached, earlier, schema, options)
-    if options.talks:
+    if options.speaks_to_person:
         _print_preparation(config, plan, mixture, earlier, attached, options)
     prepared = PreparedQuestion(request, attached, earlier and earlier.run, schema, output)
     if options.dry_run:
@@ -285,7 +285,7 @@ def _run_and_report(asking: RunContext, prepared: PreparedQuestion, options: Ask
         write_json(whole, prepared.output, note=not options.quiet)
     else:
         if held is not None and run.exit_code == cli.ANSWERED:
-            write_answer(run, prepared, note=options.talks)
+            write_answer(run, prepared, note=options.speaks_to_person)
         _print_summary(run, asking.config, table=not options.quiet)
         if options.agreement and not options.quiet:
             _print_support(run, asking)

@@ -26,7 +26,7 @@ from mixtura.config.toml_document import Key
 from mixtura.core import quantities
 from mixtura.core.errors import ConfigError
 from mixtura.core.missing_packages import missing_package_text
-from mixtura.core.quantities import Range, redacted_excerpt
+from mixtura.core.quantities import NumberRange, redacted_excerpt
 from mixtura.core.redaction import process_redactor
 from mixtura.core.text import escape_json, format_bytes, to_one_line
 
@@ -43,7 +43,7 @@ class NumberType(click.ParamType[float]):
 
     name = "number"
 
-    def __init__(self, within: Range) -> None:
+    def __init__(self, within: NumberRange) -> None:
         self._range = within
 
     def convert(
@@ -63,7 +63,7 @@ class WholeNumberType(click.ParamType[int]):
 
     name = "integer"
 
-    def __init__(self, within: Range) -> None:
+    def __init__(self, within: NumberRange) -> None:
         self._range = within
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:

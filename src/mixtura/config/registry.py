@@ -78,7 +78,7 @@ def _detect_auto(
 def _read_preset(name: str, document: toml_document.TomlDocument) -> MixtureSpec:
     mistakes = Mistakes()
     plan = read_mixture_spec(name, document, mistakes)
-    mistakes.raise_found()
+    mistakes.raise_if_any()
     return plan
 
 
@@ -318,7 +318,7 @@ class NameRegistry:
         """Raises ConfigError for members of ``a,b>c`` that mean nothing or are misplaced."""
         mistakes = Mistakes()
         self._check_members(plan, mistakes)
-        mistakes.raise_found()
+        mistakes.raise_if_any()
 
     def _check_no_cycle(self, plan: MixtureSpec, above: tuple[str, ...]) -> None:
         for name, path in plan.member_locations():

@@ -27,7 +27,7 @@ from mixtura.engine.prompt_builder import make_prompt_builder
 from mixtura.prompts.synthesis import Synthesis, keep_turn_order
 
 
-class Reader(Wrapper):
+class ProposalReader(Wrapper):
     """One call of a Model with the texts that it is shown; the *number*th draw of *calls*."""
 
     def __init__(self, model: Model, shown: Sequence[Completion], number: int, calls: int) -> None:
@@ -203,12 +203,14 @@ class FinalStep:
         """
         synthesis = keep_turn_order(self._synthesis) if answers else self._synthesis
         show = make_prompt_builder(synthesis, self.request if answers else self.advice_request)
-        readers = [Reader(model, one, number, len(shown)) for number, one in enumerate(shown)]
+        readers = [
+            ProposalReader(model, one, number, len(shown)) for number, one in enumerate(shown)
+        ]
 
         async def build_prompt(
             reader: Model, _: Sequence[Completion], persona: str | None
         ) -> Request:
-            assert isinstance(reader, Reader)
+            assert isinstance(reader, ProposalReader)
             return await show(reader, reader.shown, persona)
 
         layer = Layer(tuple(Proposer(reader, sampling) for reader in readers))

@@ -30,7 +30,7 @@ MAX_OPENED = 1000
 """Sessions that a client may open in that time; the SDK keeps ten times as many."""
 
 
-class HttpGate:
+class CheckedHttpApp:
     """
     The protocol's application behind the checks of `mixtura serve`: its keys, hosts and origins.
 

@@ -39,7 +39,7 @@ from mixtura.selection.run import (
     answer_kind,
     budget_exceeded_error,
     check_selection,
-    kinship_warnings,
+    judge_family_warnings,
 )
 from mixtura.selection.search import Measurement, Team, pool_measurements
 from mixtura.selection.stage_progress import OnStageProgress, stage_reporter
@@ -73,7 +73,7 @@ def tune_mixture(
         terms.data, terms.logs, limit=terms.limit, seed=terms.seed, share=terms.held_out
     )
     evaluator = Evaluator(config, terms, prompts.folder, names)
-    warnings = list(kinship_warnings(config, names, terms.judge))
+    warnings = list(judge_family_warnings(config, names, terms.judge))
     return _Tuning(evaluator, terms, prompts, tuple(patterns), watch, warnings).run(list(names))
 
 
