@@ -98,7 +98,7 @@ class _Session:
         except asyncio.CancelledError:
             raise UnavailableError(f"{failed}: the connection broke") from None
         except Exception as error:
-            error = _innermost(error)
+            error = _innermost_error(error)
             if isinstance(error, ModelError):
                 raise error from None
             raise UnavailableError(f"{failed}: {_describe(error)}") from None
@@ -183,13 +183,13 @@ def _query_field(schema: Mapping[str, Any]) -> str:
 
 
 def _describe(error: BaseException) -> str:
-    error = _innermost(error)
+    error = _innermost_error(error)
     # Without secrets before it is cut: the beginning of one might pass for none.
     said = to_one_line(redact_secrets(str(error)[:MAX_RESULT_CHARS]))
     return f"{type(error).__name__}: {said[:200]}"
 
 
-def _innermost(error: BaseException) -> BaseException:
+def _innermost_error(error: BaseException) -> BaseException:
     while isinstance(error, BaseExceptionGroup):
         error = cast("BaseExceptionGroup[BaseException]", error).exceptions[0]
     return error

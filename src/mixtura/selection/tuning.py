@@ -161,7 +161,7 @@ class _Tuning:
             if "mixture" in self.patterns:
                 contenders += self._search_teams(found, roles)
         except SelectionCapError:
-            self._teams.warn_ended_early()
+            self._team_search.warn_ended_early()
         if not contenders:
             raise budget_exceeded_error(
                 SelectionCapError("the cap has no room left"), "any mixture was measured"
@@ -169,7 +169,7 @@ class _Tuning:
         return contenders
 
     @property
-    def _teams(self) -> TeamSearch:
+    def _team_search(self) -> TeamSearch:
         return TeamSearch(self.evaluator, self.terms, self.prompts, self.watch, self.warnings)
 
     def _draw_table(self, names: Sequence[str], parts: Sequence[PromptPart]) -> DrawTable | None:
@@ -237,7 +237,7 @@ class _Tuning:
     def _search_teams(self, found: CandidateAnswers, roles: Mapping[str, str]) -> list[Contender]:
         """The best team whose aggregator reads drafts, of members that are no scouts."""
         able = {name: parts for name, parts in found.alone.items() if roles.get(name) != "scout"}
-        state = self._teams.search_teams(able)
+        state = self._team_search.search_teams(able)
         team = choose_team(state, self.terms.goal)
         if team is None:
             return []
