@@ -37,7 +37,7 @@ async def open_mcp_search(
 
     Raises ModelError where the server cannot be reached or has no such tool.
     """
-    session = _Session(server, tool, environment, headers, seconds)
+    session = _McpSession(server, tool, environment, headers, seconds)
     try:
         await session.begin()
         yield McpSearch(session)
@@ -45,7 +45,7 @@ async def open_mcp_search(
         await session.end()
 
 
-class _Session:
+class _McpSession:
     """
     A connection to a server, held by a task of its own: where the library's tasks break, it
     cancels the task that it was opened in.
@@ -131,7 +131,7 @@ def _finish(setter: Callable[[Any], None], answer: asyncio.Future[Any], value: A
 class McpSearch:
     """An open search tool."""
 
-    def __init__(self, session: _Session) -> None:
+    def __init__(self, session: _McpSession) -> None:
         self._session = session
 
     async def search(self, query: str) -> FoundPages:
