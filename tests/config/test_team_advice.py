@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mixtura.config.config import load
+from tests.support.config_files import model_tables
 
 STRONG, WEAK = "openai/gpt-5.4", "openai/gpt-4.1-mini"
 TEAMS = {
@@ -18,14 +19,7 @@ TEAMS = {
     "gated": '[["openai/gpt-4.1-mini"]]\naggregator = "openai/gpt-5.4"\npattern = "gate"',
     "counted": '[["qwen2.5-1.5b", "smollm2-1.7b"]]\npattern = "vote"',
 }
-MODELS = """
-[models.mine]
-base_url = "http://127.0.0.1:9/v1"
-model = "our-own"
-[models.strong]
-base_url = "http://127.0.0.1:9/v1"
-model = "gpt-5.4"
-"""
+MODELS = model_tables(mine="our-own", strong="gpt-5.4")
 
 
 @pytest.fixture

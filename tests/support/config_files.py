@@ -11,15 +11,17 @@ from mixtura import ConfigError, Mixture
 from mixtura.config.config import Config, load
 
 NOTHING: Mapping[str, str] = {}
-MODELS = """
-[models.quick]
-base_url = "http://127.0.0.1:9/v1"
-model = "quick-1"
 
-[models.steady]
-base_url = "http://127.0.0.1:9/v1"
-model = "steady-1"
-"""
+
+def model_tables(**models: str) -> str:
+    """Tables of *models*, by name, at an address where nobody listens."""
+    return "".join(
+        f'\n[models.{name}]\nbase_url = "http://127.0.0.1:9/v1"\nmodel = "{model}"\n'
+        for name, model in models.items()
+    )
+
+
+MODELS = model_tables(quick="quick-1", steady="steady-1")
 
 
 @pytest.fixture
