@@ -18,7 +18,7 @@ Call = TypeVar("Call")
 
 GROUP_SECONDS = 0.004
 """Seconds in which answers gather for one commit. They hold no place at their endpoint then."""
-BUSY_CALLS, BUSY_SECONDS = 4, 0.08
+BUSY_CALLS, BUSY_SECONDS = 4, 0.12
 """Where so many came in the last group, the next one gathers longer: a commit takes the processor
 for as long as some hundred calls do."""
 FULL_CALLS = 500
