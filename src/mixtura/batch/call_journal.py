@@ -11,7 +11,7 @@ import msgspec
 
 from mixtura.batch.group_writer import CallRow, GroupWriter
 from mixtura.billing.price import Pricer
-from mixtura.core.types import Charge, Completion, Json, Usage, sum_usage
+from mixtura.core.types import Charge, Completion, JsonObject, Usage, sum_usage
 from mixtura.protocols.openai.completion_json import completion_json
 from mixtura.storage.batch_journal import BatchJournal, SpentAmount, SpentTotals
 from mixtura.storage.in_flight_file import InFlightCall, InFlightFile, read_in_flight_calls
@@ -26,7 +26,7 @@ SPENT_KINDS = ("answer", "failed", "refused", "lost", "earlier")
 """What dollars and tokens went to."""
 
 
-_MadeCall = tuple[bytes, str, Completion, Json | None]
+_MadeCall = tuple[bytes, str, Completion, JsonObject | None]
 """A call whose answer is to be kept: its key, its model, its answer, the times it took."""
 
 
@@ -140,7 +140,7 @@ class CallJournal:
             self.in_flight.remove(place)
 
     def keep_answer(
-        self, key: bytes, model: str, answer: Completion, times: Json | None = None
+        self, key: bytes, model: str, answer: Completion, times: JsonObject | None = None
     ) -> asyncio.Future[None]:
         """
         What is returned is done once the answer is on the disk, with what its call took: *times*.
