@@ -8,7 +8,7 @@ from contextlib import closing
 import pytest
 
 from mixtura.batch.call_journal import CallJournal, in_flight_path
-from mixtura.batch.group_writer import FULL_CALLS, GroupWriter
+from mixtura.batch.group_writer import FULL_CALLS, GROUP_SECONDS, GroupWriter
 from mixtura.core.errors import StoreError
 from mixtura.core.types import Charge, Completion, Message, Usage
 from mixtura.storage.batch_journal import BatchJournal, SpentAmount
@@ -80,7 +80,8 @@ def test_what_comes_during_a_commit_waits_for_it_and_is_committed_at_once_after_
         job = asyncio.create_task(writer.run_job(block))
         await asyncio.to_thread(slow.wait, 60)
         calls = [writer.keep_call(number) for number in range(2 * FULL_CALLS)]
-        await asyncio.sleep(0)
+        # Behind the timer of the group, which is over before this one.
+        await asyncio.sleep(2 * GROUP_SECONDS)
         assert not any(call.done() for call in calls)
         goes_on.set()
         await asyncio.gather(job, *calls)
