@@ -8,8 +8,9 @@ import json
 import lzma
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
+from typing import Any
 
 from bench.proof.arms import Arm, arms_of
 from bench.proof.draw import draw_all, draw_arms
@@ -20,6 +21,9 @@ from bench.proof.page import FOLDER, LOOKS, PAGE, build_page, read_looks, result
 from bench.proof.programs import ProgramRuns
 from bench.proof.questions import SETS, Item
 from bench.proof.results import read_outcomes, run_arms, write_outcomes
+from bench.proof.server import ServerGoneError
+
+from mixtura import MixturaError
 
 EPILOG = """
   draw SET --member large --draws 0,1   the member's own answers, what is kept left out
@@ -30,7 +34,7 @@ EPILOG = """
   table                                 writes docs/explanation/proof.md
 
 A draw can be ended at any time and started again. Nothing is drawn twice: what bench/proof/draws/
-holds was drawn already, and is unpacked first.
+holds was drawn already, and is unpacked first. A server that loads or is away is waited for.
 """
 
 
@@ -63,8 +67,8 @@ def _parser() -> argparse.ArgumentParser:
         step.add_argument(
             "--folder", type=Path, default=Path("build/proof"), help="where the answers are kept"
         )
-        step.add_argument("--skip", type=int, default=0, help="not the first so many items")
-        step.add_argument("--items", type=int, help="only so many items")
+        step.add_argument("--skip", type=_number, default=0, help="not the first so many items")
+        step.add_argument("--items", type=_count, help="only so many items")
     kind = draw.add_mutually_exclusive_group(required=True)
     kind.add_argument("--member", choices=MEMBERS)
     kind.add_argument("--arms", type=_names, help="names of arms, with commas between")
@@ -74,7 +78,11 @@ def _parser() -> argparse.ArgumentParser:
             f"--{name}", default="models", metavar="PLACE",
             help=f"the folder with {member.file}, or the address of a server that has it",
         )  # fmt: skip
-    draw.add_argument("--at-once", type=int, default=8)
+    draw.add_argument("--at-once", type=_count, default=8)
+    draw.add_argument(
+        "--wait", type=_seconds, default=600.0, metavar="SECONDS",
+        help="how long a server that does not answer is tried again (default: 600)",
+    )  # fmt: skip
     return parser
 
 
@@ -83,12 +91,31 @@ def _names(text: str) -> list[str]:
 
 
 def _numbers(text: str) -> list[int]:
-    return [int(one) for one in text.split(",")]
+    return [_number(one) for one in text.split(",")]
+
+
+def _number(text: str) -> int:
+    if not text.strip().isdecimal():
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number from 0 on")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    if not (found := _number(text)):
+        raise argparse.ArgumentTypeError("it has to be at least 1")
+    return found
+
+
+def _seconds(text: str) -> float:
+    return float(_number(text))
 
 
 def unpack_draws(folder: Path) -> None:
     """Put the answers that are in the repository into *folder*, where it has none of that name."""
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SystemExit(f"--folder {folder}: {error.strerror}") from None
     for packed in sorted((FOLDER / "draws").glob("*.jsonl.xz")):
         if not (file := folder / packed.stem).exists():
             file.write_bytes(lzma.decompress(packed.read_bytes()))
@@ -100,15 +127,40 @@ def _draw(given: argparse.Namespace) -> None:
     answers = KeptAnswers(mine, *sorted(given.folder.glob("*.jsonl")))
     items = _chosen_items(given)
     if given.member:
-        model = live_model(MEMBERS[given.member], getattr(given, given.member), answers)
-        asyncio.run(draw_all(model, items, given.draws, given.at_once))
+        place = getattr(given, given.member)
+        model = live_model(MEMBERS[given.member], place, answers, given.wait)
+        _run_draw(draw_all(model, items, given.draws, given.at_once), mine)
         return
     large, small = (
-        live_model(member, getattr(given, name), answers) for name, member in MEMBERS.items()
+        live_model(member, getattr(given, name), answers, given.wait)
+        for name, member in MEMBERS.items()
     )
     runs = ProgramRuns(_runs_file(given.folder, given.set))
     arms = _chosen_arms(arms_of(given.set, large, small, runs), given.arms)
-    asyncio.run(draw_arms(arms, items, given.at_once))
+    _run_draw(draw_arms(arms, items, given.at_once), mine)
+
+
+def _run_draw(work: Coroutine[Any, Any, list[str]], file: Path) -> None:
+    """Raises SystemExit, with a line on what ended it and on what is kept."""
+    kept = f"what is drawn is kept in {file}: the same command goes on from there"
+    try:
+        failed = asyncio.run(work)
+    except KeyboardInterrupt:
+        print(f"interrupted; {kept}", file=sys.stderr)
+        raise SystemExit(130) from None
+    except BaseExceptionGroup as errors:
+        if errors.split((ServerGoneError, MixturaError))[1] is not None:
+            raise
+        reason = " ".join(str(_first_leaf(errors)).split())
+        raise SystemExit(f"{reason}; {kept}") from None
+    if failed:
+        raise SystemExit(f"{len(failed)} items have no answer; {kept}")
+
+
+def _first_leaf(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def _chosen_items(given: argparse.Namespace) -> list[Item]:

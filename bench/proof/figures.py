@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import pairwise
 from statistics import NormalDist, mean
 from typing import NamedTuple
 
@@ -16,9 +15,9 @@ from mixtura.evals.statistics.intervals import (
     detectable_difference,
     paired_difference,
 )
+from mixtura.evals.statistics.repeated_looks import ALPHA
 
 _NORMAL = NormalDist()
-ALPHA = 0.05
 _PARAMETERS = {member.name: member.parameters for member in MEMBERS.values()}
 
 
@@ -114,31 +113,6 @@ def oracle_share(outcomes: Sequence[Outcome], seats: Mapping[str, int]) -> tuple
             right.setdefault(one.item, []).append(one.right)
     whole = [any(all_) for all_ in right.values() if len(all_) == sum(seats.values())]
     return (mean(whole), len(whole)) if whole else None
-
-
-# ---- repeated looks
-
-
-def spent_alpha(fraction: float) -> float:
-    """
-    The probability of a false alarm that may be spent when *fraction* of the planned answers are
-    there: Lan and DeMets 1983 in the form of Pocock, α·ln(1 + (e - 1)·t). It leaves an early look
-    something to say: the form of O'Brien and Fleming has a billionth for the first tenth.
-
-    Raises ValueError for a fraction outside of 0 to 1.
-    """
-    if not 0 < fraction <= 1:
-        raise ValueError("a look has between none and all of the planned answers")
-    return ALPHA * math.log(1 + (math.e - 1) * fraction)
-
-
-def look_alphas(fractions: Sequence[float]) -> list[float]:
-    """
-    What each look may spend: the part that was not spent before. Their sum is at most 5 %, so that
-    the chance of one false alarm in all looks together is too (Bonferroni).
-    """
-    spent = [0.0, *map(spent_alpha, fractions)]
-    return [max(after - before, 0.0) for before, after in pairwise(spent)]
 
 
 # ---- confidence

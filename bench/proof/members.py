@@ -5,18 +5,20 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 from bench.proof.kept import KeptAnswers, KeptModel
+from bench.proof.server import AwaitedServer
 
-from mixtura import Local
+from mixtura import Local, MixturaError
 from mixtura.models.openai import OpenAI
-from mixtura.models.wrappers.retry import Retrying
+from mixtura.transport.address import parse_origin
 from mixtura.transport.timeouts import CallTimeouts
 
-_PATIENCE = 3600.0
+_LONGEST_WAIT = 3600.0
 """Seconds that an answer may take: the machine may be busy with other things."""
 _CLOCKS = CallTimeouts(
-    connect=60.0, first_token=_PATIENCE, progress=_PATIENCE, total=_PATIENCE
+    connect=60.0, first_token=_LONGEST_WAIT, progress=_LONGEST_WAIT, total=_LONGEST_WAIT
 )  # fmt: skip
 
 
@@ -45,15 +47,21 @@ SMALL = Member(
 MEMBERS = {"large": LARGE, "small": SMALL}
 
 
-def live_model(member: Member, source: str, answers: KeptAnswers, threads: int = 1) -> KeptModel:
+def live_model(
+    member: Member, source: str, answers: KeptAnswers, wait: float, threads: int = 1
+) -> KeptModel:
     """
     A member that draws what is not kept yet: from its file in the folder *source*, or from a server
-    at that address. Raises SystemExit where the file is not the one that is named here.
+    at that address, which is waited for, *wait* seconds, where it loads or is away. Raises
+    SystemExit where the file is not the one that is named here, or the address is none.
     """
-    if source.startswith("http"):
-        # One connection that breaks must not end the others' answers, which are under way.
-        asked = Retrying(OpenAI(member.name, source, clocks=_CLOCKS), attempts=5)
-        return KeptModel(member.name, answers, asked)
+    if source.startswith(("http:", "https:")):
+        try:
+            parse_origin(urlsplit(source))
+        except (MixturaError, ValueError) as error:
+            raise SystemExit(f"--large, --small: {error}") from None
+        asked = OpenAI(member.name, source, clocks=_CLOCKS)
+        return KeptModel(member.name, answers, AwaitedServer(asked, source, wait))
     path = Path(source) / member.file
     if not path.exists():
         raise SystemExit(f"{path} is missing; docs/explanation/proof.md says where it is from")
@@ -62,7 +70,7 @@ def live_model(member: Member, source: str, answers: KeptAnswers, threads: int =
             raise SystemExit(f"{path} has the SHA-256 {found}, not {member.sha256}")
     # No repeat penalty: programs repeat themselves, and the baseline must not be held down.
     local = Local(
-        path, name=member.name, repeat_penalty=1.0, threads=threads, progress=_PATIENCE
+        path, name=member.name, repeat_penalty=1.0, threads=threads, progress=_LONGEST_WAIT
     )  # fmt: skip
     return KeptModel(member.name, answers, local)
 

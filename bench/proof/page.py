@@ -13,7 +13,6 @@ from bench.proof.figures import (
     auroc,
     auroc_interval,
     confidence_pairs,
-    look_alphas,
     oracle_share,
     row_of,
     scores_by_item,
@@ -22,6 +21,7 @@ from bench.proof.labels import BASE, SETS, Comparison, SetLabels
 from bench.proof.results import Outcome, read_outcomes
 
 from mixtura.evals.statistics.intervals import IntervalEstimate, paired_difference
+from mixtura.evals.statistics.repeated_looks import look_alphas
 
 FOLDER = Path(__file__).parent
 ROOT = FOLDER.parents[1]

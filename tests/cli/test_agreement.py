@@ -150,6 +150,16 @@ def test_an_agreement_of_no_run_is_refused(words, said, asks):
     assert said in asks.run(*words).complaint
 
 
+def test_proposals_are_compared_of_a_run_without_an_answer_too(asks):
+    asks.desk.server.answers["ann"] = reports_when_asked("No review.")
+    asks.desk.write("x = 1", "x.py")
+    assert asks.run("review", "-p", "ann", "-p", "ben", "--file", "x.py").code == 3
+
+    said = asks.run("show", "last", "--agreement").out
+    assert "No answer: " in said
+    assert "Agreement 50%: 1 of 2 shared claims undisputed" in said
+
+
 def test_a_run_with_one_proposal_has_nothing_to_compare(asks):
     asks.run("ask", "--quiet", "-m", "ann", "Why?")
 

@@ -91,6 +91,31 @@ def test_doctor_cuts_no_address_name_or_variable(width, shell):
     assert secret[8:] not in ran.out + ran.err
 
 
+LONG = "a-model-with-a-very-long-name-that-somebody-chose-for-a-fine-tune-of-theirs"
+
+
+@WIDTHS
+def test_a_very_long_name_leaves_room_for_what_is_said_of_its_model(width, shell):
+    shell.desk.write(shell.desk.model(LONG) + shell.desk.model("ann"))
+    lines = shell.run("doctor", COLUMNS=str(width)).out.splitlines()
+    table = lines[lines.index("Test calls of one token") :]
+
+    assert max(map(len, lines[1:])) <= width
+    assert sum(line.endswith("  works") for line in table) == 2
+    assert LONG in "".join(line.split("  ")[0].strip() for line in table)
+
+
+@WIDTHS
+def test_what_a_last_step_does_stands_under_its_heading(width, shell):
+    lines = shell.run("show", "gate", COLUMNS=str(width)).out.splitlines()
+    first = next(i for i, line in enumerate(lines) if line.startswith("   layers 2 to 3 ("))
+
+    last = next(i for i in range(first, len(lines)) if lines[i].endswith(")"))
+    assert last - first == (1 if width == 80 else 0)
+    assert all(line.startswith("      ") for line in lines[first + 1 : last + 1])
+    assert max(map(len, lines[: last + 1])) <= width
+
+
 def test_doctor_lists_the_variables_that_are_read_by_name_alone(shell):
     secret = "sk-proj-0123456789abcdefghijklmnopqrstuvwxyz"
     shell.desk.write(shell.desk.model("ann", 'api_key_env = "HOUSE_KEY"'))

@@ -212,6 +212,8 @@ def test_a_dry_run_says_the_price_and_sends_nothing(reviews):
         ((), b"+x\n" * 200_000, "is larger than 400 kB"),
         (("--file", "missing.py"), b"", "missing.py"),
         (("--file", "empty.py"), b"", "empty.py is empty"),
+        # A file's name is no question, and there is nothing else to review.
+        (("empty.py",), b"", "A file is reviewed by: mixtura review --file empty.py"),
         (("-m", "team"), DIFF, "team is not a mixture for reviews: its pattern is 'mixture'"),
         (("-p", "nobody"), DIFF, "nobody"),
     ],

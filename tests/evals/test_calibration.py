@@ -178,6 +178,20 @@ def test_the_report_has_auroc_calibration_error_and_a_reliability_diagram():
     assert "<svg" in section.figures["reliability"].svg
 
 
+def test_an_agreement_that_was_asked_for_stands_in_the_report_beside_what_the_pattern_counts():
+    counted = evaluation(outcomes(120))
+    answers = tuple(replace(one, agreement=one.score) for one in counted.answers)
+    asked = replace(counted, answers=answers)
+
+    # Of two evaluations of the same team the one that knows more, whichever is the newer.
+    for both in ([counted, asked], [asked, counted]):
+        rows = confidence.confidence_rows(runs.group_by_task(both)[0])
+        assert {row["source"]: row["answers"] for row in rows} == {"agreement": 120, "votes": 120}
+        assert next(row["auroc"] for row in rows if row["source"] == "agreement") == 1.0
+    # A confidence is that of what the pattern counts: the curve is fitted on nothing else.
+    assert list(confidence.recorded_outcomes(asked)) == ["votes"]
+
+
 def test_too_few_counted_answers_are_no_analysis():
     task = runs.group_by_task([evaluation(outcomes(20))])[0]
 
@@ -250,7 +264,10 @@ def test_a_calibration_of_other_members_does_not_count(config, tmp_path):
 @pytest.mark.parametrize(
     ("made", "said"),
     [
-        ([], "no evaluation of a mixture is among the logs"),
+        ([], "no evaluation of a mixture that you have is among the logs"),
+        # What `compare` and `select` make up, and a model alone, are no one's mixtures.
+        ([evaluation(outcomes(120), name="vote/self")], "no evaluation of a mixture that you have"),
+        ([evaluation(outcomes(120), "a", "model")], "no evaluation of a mixture that you have"),
         ([evaluation(outcomes(20))], "20 answers with a score, and it takes 50"),
         ([evaluation(outcomes(120), pattern="mux")], "of other members than it has now"),
         ([evaluation([o._replace(right=True) for o in outcomes(60)])], "answers that were not"),

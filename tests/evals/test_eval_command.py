@@ -11,6 +11,7 @@ import pytest
 
 from mixtura import cli
 from mixtura.evals import alpaca_leaderboard
+from mixtura.evals.log_reader import load_evaluation
 from tests.support import command_line
 from tests.support.command_line import Ran
 from tests.support.loopback import Answer
@@ -207,3 +208,75 @@ def test_flask_draws_its_skills(desk, run):
 def test_wrong_use_is_said_in_a_line_and_asks_nothing(desk, run, words, said):
     assert said in " ".join(run("eval", *words).complaint.split())
     assert desk.server.requests == []
+
+
+# ---- agreement
+
+
+CLAIM = [{"claim": "the sum", "slots": [1, 2]}]
+STANCES = [{"claim": "2", "slots": [1]}, {"claim": "3", "slots": [2]}]
+
+
+def answers_and_reports(request):
+    """Wrong about 1 + 1, where the proposals differ, too."""
+    asked = request["messages"][-1]["content"]
+    at_odds = "1 + 1" in asked
+    if "only_one" not in asked:
+        return Answer.text(f"Answer: {7 if at_odds else 0 if '0 + 0' in asked else 4}")
+    agreed, disputed = ([], [{"topic": "it", "stances": STANCES}]) if at_odds else (CLAIM, [])
+    report = {"agreed": agreed, "disputed": disputed, "only_one": [], "not_covered": []}
+    return Answer.text(json.dumps(report))
+
+
+def answers_without_a_report(request):
+    report = "only_one" in request["messages"][-1]["content"]
+    return Answer.text("no JSON" if report else "Answer: 0")
+
+
+def test_agreement_is_reported_kept_with_each_answer_and_related_to_being_right(sums, run):
+    sums.server.answers["chief"] = answers_and_reports
+    words = ("eval", "gsm8k", "--model", "team", "--data", "sums.jsonl", "--agreement")
+
+    assert run(*words, "--dry-run").out.startswith("3 samples, 12 calls, at most $")
+    told = run(*words)
+    assert told.code == 0, told.err
+    assert "Agreement 67 % (" in told.out
+    assert "over 3 answers; AUROC 1.00" in told.out
+    asked = len(sums.server.requests)
+    assert asked == 12
+
+    again = run(*words, "--json").json
+    assert len(sums.server.requests) == asked
+    assert again["agreement"]["n"] == 3
+    assert again["agreement"]["auroc"] == 1.0
+    assert [row["name"] for row in again["tables"]["agreement"]] == ["100 %", "below 50 %"]
+    kept = load_evaluation(again["log"])
+    assert sorted(one.agreement for one in kept.answers) == [0.0, 1.0, 1.0]
+    # A report is no part of the answer: its seats and its price are the mixture's.
+    assert {call.role for one in kept.answers for call in one.calls} == {"proposer", "aggregator"}
+
+    sums.server.answers["chief"] = answers_without_a_report
+    told = run(*words, "--fresh", "--no-cache")
+    assert "3 answers without a number: the report of chief cannot be read" in told.out
+    assert told.code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--model", "ann"), "--agreement compares proposals, and ann has no two"),
+        (("--outputs", "rows.json"), "--agreement compares the proposals of a mixture"),
+    ],
+)
+def test_agreement_of_what_has_no_proposals_is_refused_before_anything_is_asked(
+    words, said, sums, run
+):
+    sums.write(json.dumps(PAIRS), "rows.json")
+    task = "gsm8k" if "--model" in words else "alpaca-eval"
+    judge = () if "--model" in words else ("--judge", "ann")
+    told = run("eval", task, *words, *judge, "--data",
+               "sums.jsonl" if not judge else "rows.json", "--agreement")  # fmt: skip
+
+    assert told.code == 2
+    assert said in told.err
+    assert sums.server.requests == []

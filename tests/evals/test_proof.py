@@ -10,7 +10,7 @@ import pytest
 from bench.proof import __main__ as command
 from bench.proof.arms import arms_of
 from bench.proof.draw import draw_all, draw_arms
-from bench.proof.figures import auroc, look_alphas, oracle_share, row_of, wilson_interval
+from bench.proof.figures import auroc, oracle_share, row_of, wilson_interval
 from bench.proof.kept import KeptAnswers, KeptModel, read_log
 from bench.proof.labels import SETS as LABELS
 from bench.proof.members import LARGE, SMALL, kept_model
@@ -18,10 +18,14 @@ from bench.proof.page import FOLDER, PAGE, Look, build_page, describe_set, resul
 from bench.proof.programs import ProgramRuns
 from bench.proof.questions import SETS, Item
 from bench.proof.results import Outcome, read_outcomes, run_arms, write_outcomes
+from bench.proof.server import AwaitedServer, ServerGoneError
 
 from mixtura import RejectedError, Sampling, ask
+from mixtura.evals.statistics.repeated_looks import look_alphas
 from mixtura.models.fake import Scripted
+from mixtura.models.openai import OpenAI
 from tests.support.paths import DATA
+from tests.support.upstream import Script, honest, running
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -92,6 +96,101 @@ def test_a_log_whose_last_line_was_cut_off_is_read_and_goes_on(tmp_path, log):
 def test_a_request_without_a_kept_answer_is_refused_and_nothing_is_made_up(log):
     with pytest.raises(RejectedError, match="no answer is kept"):
         asyncio.run(kept_model(LARGE, log).complete(ask("What?")))
+
+
+# ---- a server that draws
+
+
+async def loads(wire):
+    await wire.reply(503, {"error": {"message": "Loading model", "code": 503}})
+
+
+async def breaks_off(wire):
+    await wire.head()
+    await wire.say("half")
+
+
+async def refuses(wire):
+    await wire.reply(400, {"error": {"message": "the request is too long", "code": 400}})
+
+
+def served_member(log, upstream, patience):
+    asked = OpenAI(LARGE.name, upstream.base_url())
+    server = AwaitedServer(asked, upstream.base_url(), patience, first_pause=0.01)
+    return KeptModel(LARGE.name, log, server)
+
+
+def test_a_server_that_loads_or_breaks_off_is_waited_for_and_the_draw_goes_on(log, capsys):
+    script = Script("four", plays=[loads, loads, honest, breaks_off, honest, loads])
+    with running(lambda _: script) as upstream:
+        items = [make_item(number) for number in range(3)]
+        draw(served_member(log, upstream, 60), items, [0], at_once=1)
+
+    assert [(kept.item, kept.text) for kept in log.answers.values()] == [
+        (item.id, "four") for item in items
+    ]
+    told = capsys.readouterr().err
+    assert told.count("it is tried again") == 3  # once for each time that it is away
+    assert told.count("answers again") == 3
+
+
+def test_an_item_that_is_refused_does_not_end_the_others_but_three_in_a_row_do(log, capsys):
+    with running(lambda _: Script("four", plays=[refuses])) as upstream:
+        items = [make_item(number) for number in range(3)]
+        lost = asyncio.run(draw_all(served_member(log, upstream, 0), items, [0], 1))
+
+    assert [line.partition(" has no answer: ")[0] for line in lost] == ["item/0"]
+    assert "the request is too long" in lost[0]
+    assert [kept.item for kept in log.answers.values()] == ["item/1", "item/2"]
+    assert "2 of 3 items" in capsys.readouterr().err
+    with running(lambda _: Script("four", ever=refuses)) as upstream:
+        items = [make_item(number) for number in range(3, 9)]
+        with pytest.raises(ExceptionGroup) as ended:
+            draw(served_member(log, upstream, 0), items, [0], at_once=1)
+        assert "too long" in str(ended.value.exceptions[0])
+        assert len(upstream.records) == 3
+
+
+def test_without_a_server_no_call_of_a_pattern_rests_on_fewer_proposals(log):
+    with running(lambda _: Script("four", plays=[honest, honest], ever=loads)) as upstream:
+        member = served_member(log, upstream, 0)
+        arms = arms_of("humaneval", member, kept_model(SMALL, log), ProgramRuns(None))
+        with pytest.raises(ExceptionGroup) as ended:
+            asyncio.run(draw_arms([a for a in arms if a.name == "self-4"], [make_item()], 1))
+
+    assert ended.value.subgroup(ServerGoneError)
+    assert len(log.answers) == 2
+
+
+def test_an_item_has_all_its_arms_before_the_next_one_begins(log):
+    items = [make_item(0), make_item(1)]
+    large = make_member(LARGE, log, RIGHT)
+    draw(large, items, [0, 1, 2, 3], at_once=1)
+    arms = arms_of("humaneval", large, kept_model(SMALL, log), ProgramRuns(None))
+
+    asyncio.run(draw_arms([arm for arm in arms if arm.name in {"self-4", "rank-4"}], items, 1))
+
+    own = [(kept.item, kept.part) for kept in log.answers.values() if kept.part != "draw"]
+    assert [item for item, _ in own] == sorted(item for item, _ in own)
+    assert {part for item, part in own if item == "item/0"} == {"rank-4", "self-4"}
+
+
+def test_a_draw_without_a_server_ends_in_one_line_that_says_where_its_answers_are(
+    tmp_path, monkeypatch
+):
+    if not (DATA / "humaneval").exists():
+        pytest.skip(f"{DATA / 'humaneval'} is missing")
+    monkeypatch.setattr(command, "unpack_draws", lambda folder: folder.mkdir())
+    words = ["draw", "humaneval", "--member", "large", "--large", "http://127.0.0.1:9/v1",
+             "--wait", "0", "--folder", str(tmp_path / "kept")]  # fmt: skip
+
+    with pytest.raises(SystemExit) as ended:
+        command.main(words)
+
+    said = str(ended.value)
+    assert "has not answered: no connection to 127.0.0.1" in said
+    assert said.endswith("humaneval-large.jsonl: the same command goes on from there")
+    assert "\n" not in said
 
 
 # ---- patterns over kept answers
@@ -282,11 +381,14 @@ def test_the_results_are_what_the_kept_answers_give(tmp_path):
         (["score", "humaneval"], "no answers are kept in .*: `draw` comes first"),
         (["draw", "humaneval", "--member", "large", "--large", "nowhere"], "gguf is missing"),
         (["draw", "humaneval", "--arms", "fourth"], "is missing|no arm is called fourth"),
+        (["draw", "humaneval", "--member", "large", "--large", "http://"], "not the address"),
+        (["draw", "humaneval", "--member", "large", "--folder", "a file"], "a file: File exists"),
     ],
 )
 def test_wrong_words_are_answered_with_what_would_be_right(words, said, tmp_path, monkeypatch):
     if not DATA.exists():
         pytest.skip(f"{DATA} is missing")
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "a file").touch()
     with pytest.raises(SystemExit, match=said):
         command.main(words)

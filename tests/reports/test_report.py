@@ -483,7 +483,7 @@ def test_collecting_shares_drafts_among_mixtures_and_the_report_reads_what_it_le
     drafts = Counter(record.model for record in adding.records if len(record.prompt) < 10)
     assert drafts == {"a": 2, "b": 2 * 3}  # alone, in the team and drawn again: each asked once
     assert "Best aggregator: a-1b" in done.stdout
-    assert "not included: No evaluation of the task flask" in done.stdout
+    assert "better? Not included. No evaluation of the task flask" in done.stdout
     with Path("report", "roles.csv").open(newline="") as file:
         found = {row["model"]: row["alone"] for row in csv.DictReader(file)}
     assert found == {"a-1b": "1.0", "b-1b": "0.0"}

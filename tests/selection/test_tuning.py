@@ -11,6 +11,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from mixtura.core.errors import ConfigError
+from mixtura.evals.statistics.repeated_looks import look_alphas
 from mixtura.selection.prompts import split_prompts
 from mixtura.selection.proof import (
     admit_members,
@@ -18,6 +20,7 @@ from mixtura.selection.proof import (
     gate_threshold,
     prove_gain,
 )
+from mixtura.selection.proof_looks import LookTerms, record_look
 from mixtura.selection.tuned import TuneResult
 from tests.support import shell
 from tests.support.evaluations import written
@@ -84,6 +87,56 @@ def test_a_gate_opens_only_on_a_hundred_prompts_and_where_what_passes_is_right_e
     assert gate_threshold(agreement, right, error=0.1) == 1.0
     assert gate_threshold(agreement, right, error=0.4) == pytest.approx(2 / 3)
     assert gate_threshold(agreement[-50:], right[-50:], error=1.0) == 1.0
+
+
+# ---- several looks at the same prompts
+
+PROMPTS = [{"question": str(number)} for number in range(6)]
+
+
+def look(folder, members=("a", "b"), rows=PROMPTS, mixture="vote", difference=0.1, planned=1):
+    return record_look(folder, members, rows, mixture=mixture, against="a", difference=difference,
+                       planned=planned)  # fmt: skip
+
+
+def test_looks_at_the_same_prompts_have_five_per_cent_together_and_each_is_counted_once(tmp_path):
+    assert look(tmp_path) == LookTerms(1, 1, pytest.approx(0.05))
+    assert look(tmp_path) == LookTerms(1, 1, pytest.approx(0.05))
+    assert look(tmp_path, mixture="mux").is_spent
+    # Another outcome of the same mixture is another look; other prompts, or members, are none.
+    assert look(tmp_path, difference=0.2).number == 3
+    assert look(tmp_path, rows=[{"question": "new"}]).alpha == pytest.approx(0.05)
+    assert look(tmp_path, members=("c", "d")).alpha == pytest.approx(0.05)
+
+
+def test_looks_that_are_planned_share_what_there_is(tmp_path):
+    spent = [look(tmp_path, mixture=name, planned=3).alpha for name in ("vote", "mux", "gate")]
+
+    assert spent == pytest.approx(look_alphas([1 / 3, 2 / 3, 1]))
+    assert sum(spent) == pytest.approx(0.05)
+    assert look(tmp_path, mixture="switch", planned=3).is_spent
+
+
+def test_a_record_of_looks_that_is_damaged_is_an_error_and_never_no_look(tmp_path):
+    look(tmp_path)
+    file = tmp_path / "tune-looks.jsonl"
+    file.write_text(file.read_text() + "{}\n")
+
+    with pytest.raises(ConfigError, match=r"tune-looks.jsonl, line 2: it is no record"):
+        look(tmp_path, mixture="mux")
+
+
+def test_a_later_look_has_the_wider_interval_that_it_costs():
+    rng = np.random.default_rng(0)
+    best = (rng.random(300) < 0.5).astype(float)
+    better = np.where(rng.random(300) < 0.3, 1.0, best)
+
+    plain, late, none = (
+        prove_gain(better, best, lambda _, alpha=alpha: LookTerms(2, 2, alpha))
+        for alpha in (0.05, 0.01, 0.0)
+    )
+    assert late.low < plain.low < plain.difference == late.difference
+    assert (none.low, plain.holds, late.holds, none.holds) == (plain.low, True, True, False)
 
 
 # ---- whole tunings
@@ -165,6 +218,34 @@ def test_members_that_err_apart_are_written_as_a_mixture_with_its_proof_and_it_a
         assert len(upstream.records) == before
         assert again == found
         assert (tmp_path / "mixtura.toml").read_text().count("[mixtures.tuned]") == 1
+
+
+def test_a_second_try_on_the_same_prompts_is_told_before_it_is_paid_and_proves_nothing(
+    tmp_path, typed
+):
+    with running(errs_apart) as upstream:
+        start(tmp_path, upstream)
+        assert json.loads(typed(*COUNTING, "--json")[1])["is_mixture"]
+        words = (*COMMAND, "--size", "1", "--patterns", "mux", "--seed", "1")
+        code, out, err = typed(*words, "--dry-run")
+        assert "1 earlier tuning looked at held-out prompts of this one" in err
+        code, out, err = typed(*words, "--json")
+        found = json.loads(out)
+        assert (code, found["is_mixture"], found["look"]["alpha"]) == (0, False, 0.0)
+        assert "nothing is left of the 5 %" in found["proof"]
+        assert "nothing is left" in found["preset"]
+
+
+def test_tries_that_are_planned_each_have_their_part_and_the_file_says_so(tmp_path, typed):
+    with running(errs_apart) as upstream:
+        start(tmp_path, upstream)
+        planned = ("--looks", "2", "--out", "mixtura.toml")
+        assert typed(*COUNTING, *planned)[0] == 0
+        assert "96.9 % interval" in (tmp_path / "mixtura.toml").read_text()
+        err = typed(*COMMAND, "--size", "1", "--patterns", "mux", *planned)[2]
+        assert "this one may spend 0.0190 of the 0.05" in err
+        said = (tmp_path / "mixtura.toml").read_text()
+        assert "look 2 of 2 at these prompts: it may spend 0.0190 of the 0.05" in said
 
 
 def test_a_learned_combiner_is_written_with_its_weights_and_answers(tmp_path, typed):

@@ -117,7 +117,7 @@ class RunBudget:
         StoreError when it cannot be booked.
         """
         whole = Spend()
-        for charge in charges:  # calls that were not metered are charged all the same
+        for charge in charges:  # calls without a reservation are charged all the same
             dollars = self._pricer(charge.model, charge.usage)
             whole = whole.sum_with(Spend(dollars or 0.0, charge.usage.total_tokens))
         self.spent = max(self.spent, whole)

@@ -53,6 +53,11 @@ _data_options = combine_options(
         metavar="N",
         help="Answers to each sample.",
     ),
+    click.option(
+        "--agreement",
+        is_flag=True,
+        help="Also report where the proposals of each answer agree: one call more.",
+    ),
 )
 _scoring_options = combine_options(
     name_option("--rubric", "TEXT", "jsonl: the judge's criteria, for rows without their own."),

@@ -45,6 +45,7 @@ class EvalOptions:
     limit: int | None
     seed: int | None
     epochs: int
+    agreement: bool
     rubric: str | None
     scoring: str | None
     references: str | None

@@ -17,7 +17,7 @@ OPTION_GROUPS: dict[str, tuple[str, ...]] = {
     "Prompts and scoring": (
         "data", "task", "scoring", "limit", "seed_of_prompts", "epochs", "rubric", "references",
         "skills", "template", "labels", "outputs", "annotations", "difficulty", "weights", "gamed",
-        "held_out", "draws", "evaluations",
+        "held_out", "draws", "looks", "evaluations",
     ),
     "Rows and prompts": (
         "format", "split", "subset", "column", "image_column", "sample", "dedupe",

@@ -89,14 +89,15 @@ def _write_report(folder: Path, out: Path, *, as_json: bool) -> None:
 
 
 def _print_sections(written: WrittenReport) -> None:
-    from mixtura.terminal import print_line
+    from mixtura.terminal import print_indented, print_line
 
     console = common.create_console()
     for task, made in written.tasks.items():
         print_line(console, f"Task {to_one_line(task)}", "bold")
         for section in made:
-            for title in section.figure_titles() or [f"not included: {section.words.missing}"]:
-                print_line(console, f"  {title}", "" if section.rows else "dim")
+            missing = f"{section.words.title} Not included. {section.words.missing}"
+            for title in section.figure_titles() or [missing]:
+                print_indented(console, title, "" if section.rows else "dim")
     print_line(console, f"\n{written.file}", "bold")
 
 

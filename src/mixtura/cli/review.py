@@ -83,7 +83,7 @@ def command(
     if schema:
         click.echo(json.dumps(REVIEW_SCHEMA, indent=2))
         return cli.ANSWERED
-    material = _read_files(files) if files else _read_piped()
+    material = _read_files(files) if files else _read_piped(question)
     config = common.read_config(config_file, cache=cache, keep=keep)
     plan = _review_plan(config, mixture, proposers)
     request = ask(f"{material}\n\n{' '.join(question).strip() or DEFAULT_QUESTION}")
@@ -100,9 +100,13 @@ def command(
 # ---- what is reviewed
 
 
-def _read_piped() -> str:
+def _read_piped(question: Sequence[str]) -> str:
+    # `mixtura review notes.md` means the file, and its name is no question.
+    named = [one for one in question if expand_home(one).is_file()]
+    meant = "".join(f" --file {to_one_line(one)}" for one in named)
     if sys.stdin is None or sys.stdin.isatty():  # pyright: ignore[reportUnnecessaryComparison]
-        raise click.UsageError("What is to be reviewed? As in: git diff | mixtura review")
+        example = f"mixtura review{meant}" if named else "git diff | mixtura review"
+        raise click.UsageError(f"What is to be reviewed? As in: {example}")
     try:
         # One byte more than may be reviewed shows that there is more.
         raw = sys.stdin.buffer.read(MAX_MATERIAL_BYTES + 1)
@@ -110,7 +114,8 @@ def _read_piped() -> str:
         raise click.UsageError(f"Standard input cannot be read: {error.strerror}.") from None
     text = _decode_material(raw, "What was piped in")
     if not text.strip():
-        raise click.UsageError("What was piped in is empty: there is no change to review.")
+        hint = f" A file is reviewed by: mixtura review{meant}" if named else ""
+        raise click.UsageError(f"What was piped in is empty: there is no change to review.{hint}")
     return text
 
 

@@ -17,10 +17,12 @@ from mixtura.cli.evaluation_options import (
 )
 from mixtura.cli.list_options import ListOptionsCommand
 from mixtura.cli.progress import show_progress
+from mixtura.core.text import pluralize_count
 
 if TYPE_CHECKING:
     from mixtura.config.config import Config
     from mixtura.selection.measurements import SelectionTerms
+    from mixtura.selection.proof_looks import LookTerms
 
 
 @click.command(
@@ -57,6 +59,14 @@ if TYPE_CHECKING:
     metavar="SHARE",
     help="Share of the prompts kept for the proof (default: a half).",
 )
+@click.option(
+    "--looks",
+    type=common.COUNT,
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Tunings planned with these prompts; each has its part of the 5 % for error.",
+)
 @preset_options("preset", "tuned")
 @common.config_option
 def command(
@@ -77,6 +87,9 @@ def command(
     compared with the best member, prompt by prompt. It is written only if the lower bound of the
     95 % interval is -1 point or higher: it is not worse by more than one point. Otherwise the
     single model is written. A run that was stopped resumes where it was.
+
+    A further try on the same prompts, with other settings, proves nothing unless it was planned:
+    --looks 3 before the first of three.
     """
     if not models:
         raise click.UsageError("Which members? As in: --models A B C --on prompts.jsonl")
@@ -95,6 +108,20 @@ def command(
     )  # fmt: skip
 
 
+def _print_look(look: LookTerms) -> None:
+    """Say, before anything is paid, that earlier tunings have looked at the proof's prompts."""
+    from mixtura.terminal import print_line
+
+    times = pluralize_count(look.number - 1, "earlier tuning")
+    left = (
+        "only what they have proved can be written again, and anything else takes other prompts"
+        if look.is_spent
+        else f"this one may spend {look.alpha:.4f} of the 0.05 that all together have"
+    )
+    note = f"Note: {times} looked at held-out prompts of this one; {left}."
+    print_line(common.create_console(aside=True), note, "yellow")
+
+
 def _run_tuning(
     config: Config,
     models: tuple[str, ...],
@@ -108,16 +135,21 @@ def _run_tuning(
 ) -> int:
     from mixtura.selection.forecast import forecast_tuning
     from mixtura.selection.proof import prompts_to_prove
-    from mixtura.selection.tuning import tune_mixture
+    from mixtura.selection.tuning import find_next_look, tune_mixture
+    from mixtura.terminal import print_line
 
     before = forecast_tuning(config, models, terms, patterns)
+    look = find_next_look(models, terms)
     if not (dry_run and as_json):
-        click.echo(
+        five, ten, none = (prompts_to_prove(gain, look.confidence) for gain in (0.05, 0.1, 0.0))
+        print_line(
+            common.create_console(aside=True),
             "To be written, a mixture that is 5 points better than its best member usually needs"
-            f" {prompts_to_prove(0.05):,} held-out prompts, one that is 10 points better"
-            f" {prompts_to_prove(0.1):,}, one that is as good {prompts_to_prove(0.0):,}.",
-            err=True,
+            f" {five:,} held-out prompts, one that is 10 points better {ten:,}, one that is as good"
+            f" {none:,}.",
         )
+        if look.number > 1:
+            _print_look(look)
     if dry_run:
         return preset_file.print_dry_run(config, models, terms, before, as_json=as_json)
     preset_file.print_forecast(before)

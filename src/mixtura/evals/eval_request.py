@@ -25,7 +25,7 @@ class EvalRequest:
     how `jsonl` compares. *against*: the baseline's answers, a file or a model's name. *outputs*:
     a file of finished answers, so that no model is asked for them. *references*, *skills*,
     *template*, *difficulty*, *gamed*: other files of a task; *labels*: human labels of the same
-    samples.
+    samples. *agreement*: each answer comes with a report of where its proposals agree.
     """
 
     task: str
@@ -44,6 +44,7 @@ class EvalRequest:
     limit: int | None = None
     seed: int | None = None
     epochs: int = 1
+    agreement: bool = False
 
 
 _SUFFIXES = (".json", ".jsonl", ".gz", ".txt", ".csv")

@@ -28,6 +28,8 @@ class EvalModels(NamedTuple):
     candidate: MixtureSpec | None
     judge: MixtureSpec | None = None
     other: MixtureSpec | None = None
+    reporter: MixtureSpec | None = None
+    """Who reports where the candidate's proposals agree, where that is asked for."""
 
     @property
     def all_plans(self) -> tuple[MixtureSpec, ...]:
@@ -87,7 +89,11 @@ def forecast_cost(
     """The calls for *count* answered samples, as if the dearest of *samples* came first."""
     rows = sorted((sample_question(sample) for sample in samples), key=len, reverse=True)
     questions = [rows[number % len(rows)] for number in range(count)]
-    outlines = ModelOutlines(*(plan and config.builder.build_outline(plan) for plan in players))
+    candidate = players.candidate and config.build_outline(
+        players.candidate, agreement=players.reporter is not None
+    )
+    others = (plan and config.build_outline(plan) for plan in (players.judge, players.other))
+    outlines = ModelOutlines(candidate, *others)
     whole = [call for text in questions for call in _sample_calls(outlines, text, rounds)]
     worst, unknown = worst_case_spend(whole, config.usage_cost)
     dollars = None if unknown else worst.dollars

@@ -24,12 +24,15 @@ def eval_identity(config: Config, players: EvalModels, request: EvalRequest) -> 
     Raises ConfigError for a file that cannot be read.
     """
     words = {name: value for name, value in asdict(request).items() if name not in _SCORING_ONLY}
+    if not request.agreement:
+        del words["agreement"]  # so that logs from before there was the option are found
     for name in FILE_FIELDS:
         if (file := words.get(name)) and names_file(file):
             # By what is in it: a file that was moved is the same, one that was changed is another.
             words[name] = dataset.content_digest(file)
     for role, plan in zip(EvalModels._fields, players, strict=True):
-        words[f"the {role}"] = plan_settings(config, plan) if plan else None
+        if plan or role != "reporter":
+            words[f"the {role}"] = plan_settings(config, plan) if plan else None
     whole = json.dumps(words, sort_keys=True, default=json_default)
     return hashlib.blake2b(whole.encode(), digest_size=16).hexdigest()
 

@@ -47,7 +47,9 @@ def build_output(
         model=first.model,
         choices=[_build_choice(answer, tools) for answer in answers],
         usage=_build_usage(charges, pricer),
-        metadata=charge_summary(charges, pricer) | {"left_out": list(first.degraded)},
+        metadata=charge_summary(charges, pricer)
+        | {"left_out": list(first.degraded)}
+        | ({"agreement": first.agreement.number} if first.agreement else {}),
     )
 
 

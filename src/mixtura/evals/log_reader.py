@@ -15,7 +15,7 @@ from inspect_ai.event import ModelEvent
 from inspect_ai.log import EvalLog, EvalSample, list_eval_logs, read_eval_log
 
 from mixtura.config.plan import MixtureSpec
-from mixtura.core.agreement import Support
+from mixtura.core.agreement import Agreement, Support
 from mixtura.core.errors import ConfigError
 from mixtura.core.text import pluralize_count, to_one_line
 
@@ -74,6 +74,8 @@ class SampleAnswer:
     """The limit of tokens ended it."""
     support: Support | None = None
     """How much of what its pattern counted stands behind it."""
+    agreement: float | None = None
+    """The agreement number of its proposals, where the evaluation asked for it and it has one."""
 
     def leaf_calls(self) -> Iterator[RecordedCall]:
         for call in self.calls:
@@ -85,7 +87,10 @@ class SampleAnswer:
 
     @property
     def cost_usd(self) -> float | None:
-        """As if no answer had come from a cache; None where a price is unknown."""
+        """
+        As if no answer had come from a cache, and without an agreement report, which is no part of
+        the answer; None where a price is unknown.
+        """
         dollars = [call.cost_usd for call in self.leaf_calls()]
         return None if None in dollars else math.fsum(d for d in dollars if d is not None)
 
@@ -196,17 +201,32 @@ def _parse_sample(sample: EvalSample) -> SampleAnswer:
         text=sample.output.completion,
         score=value,
         missing=why,
-        calls=tuple(_parse_call(row) for run in runs for row in run["calls"]),
+        calls=tuple(
+            _parse_call(row) for run in runs for row in run["calls"] if row["role"] != "reporter"
+        ),
         metadata=sample.metadata,
         graded=(score.metadata if score else None) or {},
         cut=is_truncated(sample),
         # Several runs are no one answer: a dialogue, or several choices.
         support=_parse_support(runs[0].get("support")) if len(runs) == 1 else None,
+        agreement=agreement.number if (agreement := _parse_agreement(runs)) else None,
     )
 
 
 def _parse_support(row: Mapping[str, Any] | None) -> Support | None:
     return Support(row["source"], row["value"]) if row else None
+
+
+def sample_agreement(sample: EvalSample) -> Agreement | None:
+    """Where the proposals behind an answer agree; None where that was not asked for."""
+    return _parse_agreement(list(_answer_runs(sample)))
+
+
+def _parse_agreement(runs: Sequence[Mapping[str, Any]]) -> Agreement | None:
+    if len(runs) != 1:
+        return None
+    row: Mapping[str, Any] | None = runs[0].get("agreement")
+    return Agreement(row["number"], row["report"], row["reason"]) if row else None
 
 
 def is_truncated(sample: EvalSample) -> bool:

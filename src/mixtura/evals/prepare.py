@@ -149,7 +149,21 @@ _OPTIONAL = (
 def _resolve_models(config: Config, plan: MixtureSpec | None, request: EvalRequest) -> EvalModels:
     judge = config.mixture_spec(request.judge) if request.judge else None
     other = None if request.against is None or names_file(request.against) else request.against
-    return EvalModels(plan, judge, config.mixture_spec(other) if other else None)
+    reporter = None
+    if request.agreement:
+        reporter = config.mixture_spec(_find_reporter(config, plan))
+    return EvalModels(plan, judge, config.mixture_spec(other) if other else None, reporter)
+
+
+def _find_reporter(config: Config, plan: MixtureSpec | None) -> str:
+    """Who reports where *plan*'s proposals agree. Raises ConfigError where there are no two."""
+    if plan is None:
+        raise ConfigError("--agreement compares the proposals of a mixture: --model NAME")
+    if sum(seat.samples for row in plan.layers for seat in row) < 2:
+        raise ConfigError(
+            f"--agreement compares proposals, and {plan.name} has no two: name a mixture of several"
+        )
+    return config.reporter_name(plan)
 
 
 def _build_task(request: EvalRequest) -> Task:

@@ -12,6 +12,11 @@ from inspect_ai.event import InfoEvent, ModelEvent
 from inspect_ai.log import EvalLog, EvalSample
 
 from mixtura.evals import inspect_provider, log_reader
+from mixtura.evals.agreement_figures import (
+    AgreementFigures,
+    score_by_agreement,
+    summarize_agreement,
+)
 from mixtura.evals.findings import Findings, JudgeBias, TableRow
 from mixtura.evals.kept_calls import RequestTally, unfinished_notes
 from mixtura.evals.statistics import intervals
@@ -76,6 +81,8 @@ class EvalResult:
     """So many were answered in an earlier run and not asked again."""
     degraded: int
     """So many answers were made with less than the whole mixture."""
+    agreement: AgreementFigures | None
+    """Where the proposals agree, of an evaluation with `--agreement`."""
     log: str
     """Inspect's log: `inspect view` shows it."""
 
@@ -85,6 +92,7 @@ class EvalResult:
         return whole | {
             "tables": {name: [row._asdict() for row in rows] for name, rows in self.tables.items()},
             "bias": _to_plain(self.bias) if self.bias else None,
+            "agreement": self.agreement._asdict() if self.agreement else None,
         }
 
 
@@ -141,7 +149,7 @@ def build_result(
         capped=sum(one.error.startswith(_BUDGET_ERROR) for one in missing),
         figures=findings.figures,
         most=findings.most,
-        tables=findings.tables,
+        tables={**findings.tables, **_agreement_table(samples, findings.most)},
         bias=findings.bias,
         notes=(
             *notes,
@@ -156,9 +164,15 @@ def build_result(
         refused=tally.refused,
         seconds=context.seconds,
         reused=context.reused,
+        agreement=summarize_agreement(samples),
         degraded=sum(bool((one.output.metadata or {}).get("left_out")) for one in samples),
         log=log.location.removeprefix("file://"),
     )
+
+
+def _agreement_table(samples: Sequence[EvalSample], most: float) -> dict[str, tuple[TableRow, ...]]:
+    rows = score_by_agreement(samples, most)
+    return {"agreement": rows} if rows else {}
 
 
 def _score_warnings(samples: Sequence[EvalSample], score: float | None, total: int) -> list[str]:

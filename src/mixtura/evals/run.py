@@ -13,7 +13,7 @@ from mixtura.config.spending_caps import check_caps
 from mixtura.core.errors import ConfigError, MixturaError
 from mixtura.core.missing_packages import missing_package_text
 from mixtura.evals.eval_request import EvalRequest
-from mixtura.models.wrappers.budget_wait import InFlight, WaitForBudget
+from mixtura.models.wrappers.budget_queue import BudgetQueued, InFlight
 
 try:
     import inspect_ai
@@ -85,10 +85,17 @@ def execute(
     caps = [RunCap("this evaluation", max_cost, spent=spent)] if max_cost is not None else []
     in_flight = InFlight()
     models = {
-        plan.name: WaitForBudget(
-            config.build_runnable(plan, deadline=deadline, caps=caps), in_flight
+        plan.name: BudgetQueued(
+            config.build_runnable(
+                plan,
+                deadline=deadline,
+                caps=caps,
+                agreement=asked.agreement and plan is ready.players.candidate,
+            ),
+            in_flight,
         )
-        for plan in ready.players.all_plans
+        # The candidate last: where another has its name, the answers are the candidate's.
+        for plan in reversed(ready.players.all_plans)
     }
     count = SampleCounter(ready, watch)
     log = ready.earlier
@@ -137,7 +144,8 @@ def _run_inspect(ready: PreparedEval, connections: int) -> EvalLog:
         if ready.earlier is not None:
             logged = inspect_ai.eval_retry(  # pyright: ignore[reportUnknownMemberType]
                 ready.earlier, log_dir=logs, display="none", max_samples=connections,
-                max_connections=connections, ctl_server=False, log_level="critical",
+                max_connections=connections, ctl_server=False, log_realtime=False,
+                log_level="critical",
             )  # fmt: skip
         else:
             about = players.candidate and log_reader.describe_plan(players.candidate)
@@ -146,6 +154,8 @@ def _run_inspect(ready: PreparedEval, connections: int) -> EvalLog:
                 model_roles=_model_roles(players),
                 # Each sample is on disk as soon as it is done, and one that fails ends no other.
                 display="none", log_dir=logs, log_format="eval", log_buffer=1,
+                # Only a viewer that looks on reads these tables: 20 writes to disk for each call.
+                log_realtime=False,
                 limit=asked.limit, epochs=asked.epochs, fail_on_error=False,
                 max_samples=connections, max_connections=connections, ctl_server=False,
                 metadata={"identity": ready.identity} | ({"contender": about} if about else {}),

@@ -13,7 +13,7 @@ from mixtura.core.agreement import SupportSource
 from mixtura.core.calibration import CalibrationCurve, CalibrationMethod
 from mixtura.core.errors import ConfigError
 from mixtura.core.text import pluralize_count
-from mixtura.evals.log_reader import LoggedEvaluation
+from mixtura.evals.log_reader import SINGLE_MODEL, LoggedEvaluation
 from mixtura.evals.statistics.calibration import RecordedOutcome, fit_curve
 from mixtura.reports.confidence import measure_outcomes, recorded_outcomes
 
@@ -36,7 +36,9 @@ def fit_calibrations(
     """
     groups: dict[str, list[LoggedEvaluation]] = {}
     for one in evaluations:
-        if not mixtures or one.name in mixtures:
+        # Models alone, and the teams that `compare` and `select` make up, are no one's mixtures.
+        known = one.pattern != SINGLE_MODEL and one.name in config.registry.mixtures
+        if one.name in mixtures if mixtures else known:
             groups.setdefault(one.name, []).append(one)
     if missing := [name for name in mixtures if name not in groups]:
         raise ConfigError(f"no evaluation of {', '.join(missing)} is among the logs")
@@ -48,8 +50,9 @@ def fit_calibrations(
         except (ConfigError, ValueError) as error:
             problems.append(f"{name}: {error}")
     if not found:
-        reasons = "; ".join(problems) or "no evaluation of a mixture is among the logs"
-        raise ConfigError(f"nothing to calibrate: {reasons}")
+        nothing = "no evaluation of a mixture that you have is among the logs"
+        reasons = "".join(f"\n  {one}" for one in problems) or f" {nothing}"
+        raise ConfigError(f"nothing to calibrate:{reasons}")
     return found, problems
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
-from mixtura.core.agreement import SupportSource
-from mixtura.evals.log_reader import LoggedEvaluation
+from mixtura.core.agreement import Support, SupportSource
+from mixtura.evals.log_reader import LoggedEvaluation, SampleAnswer
 from mixtura.evals.statistics.calibration import (
+    RIGHT_SCORE,
     Bounded,
     RecordedOutcome,
     auroc,
@@ -22,21 +23,34 @@ from mixtura.reports.runs import TaskRuns, contender_label
 
 MIN_ANSWERS = 30
 """Answers with support and a score from which on a contender is in the analysis."""
-RIGHT_SCORE = 0.5
-"""The least score of an answer that counts as right."""
 
 
 def recorded_outcomes(contender: LoggedEvaluation) -> dict[SupportSource, list[RecordedOutcome]]:
     """Its answers that have support and a score, by what their support is a share of."""
+    return _collect_outcomes(contender, lambda answer: [answer.support])
+
+
+def _collect_outcomes(
+    contender: LoggedEvaluation, measures: Callable[[SampleAnswer], Iterable[Support | None]]
+) -> dict[SupportSource, list[RecordedOutcome]]:
     found: dict[SupportSource, list[RecordedOutcome]] = {}
     for answer in contender.answers:
-        if answer.support is not None and answer.score is not None:
-            one = RecordedOutcome(
-                f"{contender.task} {answer.sample}", answer.support.value,
-                answer.score >= RIGHT_SCORE,
-            )  # fmt: skip
-            found.setdefault(answer.support.source, []).append(one)
+        for support in measures(answer):
+            if support is not None and answer.score is not None:
+                one = RecordedOutcome(
+                    f"{contender.task} {answer.sample}", support.value,
+                    answer.score >= RIGHT_SCORE,
+                )  # fmt: skip
+                found.setdefault(support.source, []).append(one)
     return found
+
+
+def _all_measures(answer: SampleAnswer) -> list[Support | None]:
+    """What the pattern counted, and the agreement number of an evaluation with `--agreement`."""
+    number = answer.agreement
+    if number is None or (answer.support and answer.support.source == "agreement"):
+        return [answer.support]
+    return [answer.support, Support("agreement", number)]
 
 
 def confidence_rows(runs: TaskRuns) -> list[Row]:
@@ -99,6 +113,6 @@ def _iterate_counted(
     runs: TaskRuns,
 ) -> Iterator[tuple[LoggedEvaluation, SupportSource, list[RecordedOutcome]]]:
     for one in runs.contenders:
-        for source, outcomes in recorded_outcomes(one).items():
+        for source, outcomes in _collect_outcomes(one, _all_measures).items():
             if len(outcomes) >= MIN_ANSWERS:
                 yield one, source, outcomes

@@ -140,7 +140,7 @@ class _TaskGroup(NamedTuple):
 
 
 def _most_scored(contenders: Iterable[LoggedEvaluation]) -> list[LoggedEvaluation]:
-    """Of those of the same shape the one with the most scores."""
+    """Of those of the same shape the one with the most scores, and the most agreement numbers."""
     kept: dict[tuple[object, ...], LoggedEvaluation] = {}
     for one in contenders:
         # Not by name: that of a mixture is the user's, and may mean another team in another file.
@@ -150,6 +150,11 @@ def _most_scored(contenders: Iterable[LoggedEvaluation]) -> list[LoggedEvaluatio
             one.pattern,
             one.name if one.pattern == SINGLE_MODEL else "",
         )
-        if shape not in kept or len(scores_by_prompt(one)) > len(scores_by_prompt(kept[shape])):
+        if shape not in kept or _fullness(one) > _fullness(kept[shape]):
             kept[shape] = one
     return list(kept.values())
+
+
+def _fullness(contender: LoggedEvaluation) -> tuple[int, int]:
+    numbers = sum(answer.agreement is not None for answer in contender.answers)
+    return len(scores_by_prompt(contender)), numbers

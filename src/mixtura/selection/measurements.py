@@ -40,7 +40,8 @@ class SelectionTerms:
 
     *data*: the prompts, of which *held_out*, a share, judge the winner. *size*: the most members;
     *draws*: answers of each candidate to each prompt, at least as many. *max_cost*: dollars for
-    the whole selection, earlier runs included; *bounds*: for one answer of the team.
+    the whole selection, earlier runs included; *bounds*: for one answer of the team. *looks*: so
+    many tunings are planned that prove on the same prompts.
     """
 
     data: str
@@ -60,6 +61,7 @@ class SelectionTerms:
     max_cost: float | None = None
     deadline: float | None = None
     connections: int = inspect_provider.DEFAULT_CONNECTIONS
+    looks: int = 1
 
     @property
     def draws_per_candidate(self) -> int:

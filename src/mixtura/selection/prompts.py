@@ -69,15 +69,7 @@ def split_prompts(
 
     Raises ConfigError for a file that cannot be read, and for one with too few prompts.
     """
-    rows = dataset.load_rows(data)
-    # Shuffled before it is cut: a file may be sorted, and then its beginning is no sample.
-    random.Random(seed).shuffle(rows)
-    rows = _group_equal_rows(rows[:limit])
-    count = split_sizes(data, len(rows), share).held_out
-    # What chose a team must not judge it: equal prompts stay on one side.
-    while count < len(rows) - 1 and rows[count] == rows[count - 1]:
-        count += 1
-    searched, rest = rows[count:], rows[:count]
+    searched, rest = split_rows(data, limit=limit, seed=seed, share=share)
     # The {} marks where the held-out prompts begin: the same rows split otherwise are other files.
     home = folder / f"select-{_rows_digest([*searched, {}, *rest])}"
     home.mkdir(parents=True, exist_ok=True)
@@ -86,6 +78,21 @@ def split_prompts(
         part, searched = searched[:size], searched[size:]
         parts.append(_write_part(home / f"prompts-{number}.jsonl", part))
     return PromptSplit(home, tuple(parts), _write_part(home / "held-out.jsonl", rest))
+
+
+def split_rows(
+    data: str, *, limit: int | None = None, seed: int = 0, share: float = HELD_OUT
+) -> tuple[list[Row], list[Row]]:
+    """The rows to search with, and those held out. Raises as `split_prompts`; writes no file."""
+    rows = dataset.load_rows(data)
+    # Shuffled before it is cut: a file may be sorted, and then its beginning is no sample.
+    random.Random(seed).shuffle(rows)
+    rows = _group_equal_rows(rows[:limit])
+    count = split_sizes(data, len(rows), share).held_out
+    # What chose a team must not judge it: equal prompts stay on one side.
+    while count < len(rows) - 1 and rows[count] == rows[count - 1]:
+        count += 1
+    return rows[count:], rows[:count]
 
 
 def _group_equal_rows(rows: Sequence[Row]) -> list[Row]:

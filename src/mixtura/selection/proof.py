@@ -8,7 +8,7 @@ A mixture whose lower bound is below -1 point is not to be written.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +16,7 @@ import numpy as np
 from mixtura.core.wilson_interval import wilson_interval
 from mixtura.evals.statistics import intervals
 from mixtura.selection.counting import Table
+from mixtura.selection.proof_looks import LookTerms
 
 LOWEST_BOUND = -0.01
 """One point: a mixture that may be worse by more than that is not written."""
@@ -31,7 +32,8 @@ class Proof(NamedTuple):
     """
     How much better a mixture is than the best member, with the bounds of the 95 % interval, on so
     many prompts. *needed*: prompts at which the lower bound would be above -1 point with a power
-    of 80 %, if the difference is as seen; None where more prompts would not help.
+    of 80 %, if the difference is as seen; None where more prompts would not help. Of several looks
+    at the same prompts the interval is that of what *look* may spend.
     """
 
     difference: float
@@ -39,11 +41,12 @@ class Proof(NamedTuple):
     high: float
     n: int
     needed: int | None
+    look: LookTerms = LookTerms()
 
     @property
     def holds(self) -> bool:
         """Whether the mixture is seen not to be worse by more than one point."""
-        return self.low >= LOWEST_BOUND
+        return self.low >= LOWEST_BOUND and not self.look.is_spent
 
 
 def admit_members(scores: Mapping[str, float]) -> dict[str, str]:
@@ -75,22 +78,33 @@ def choose_mixture(scores: Mapping[str, Table], best: Table) -> str:
     return max(scores, key=rate)
 
 
-def prove_gain(ours: Table, best: Table) -> Proof:
-    """The paired difference on prompts that chose nothing. Raises ValueError below two of them."""
+def prove_gain(
+    ours: Table, best: Table, find_look: Callable[[float], LookTerms] | None = None
+) -> Proof:
+    """
+    The paired difference on prompts that chose nothing; *find_look* says which look at them it is,
+    given the difference. Raises ValueError below two prompts.
+    """
     gain = intervals.paired_difference(ours, best)
-    return Proof(gain.value, gain.low, gain.high, gain.prompts, _needed_prompts(gain))
+    look = find_look(gain.value) if find_look else LookTerms()
+    if look.confidence != intervals.CONFIDENCE:
+        gain = intervals.paired_difference(ours, best, confidence=look.confidence)
+    needed = _needed_prompts(gain, look.confidence)
+    return Proof(gain.value, gain.low, gain.high, gain.prompts, needed, look)
 
 
-def prompts_to_prove(gain: float) -> int:
+def prompts_to_prove(gain: float, confidence: float = intervals.CONFIDENCE) -> int:
     """Prompts that prove a true *gain*, where scores differ as much as they usually do."""
-    return intervals.prompts_for_difference(USUAL_SPREAD, gain - LOWEST_BOUND)
+    return intervals.prompts_for_difference(
+        USUAL_SPREAD, gain - LOWEST_BOUND, confidence=confidence
+    )
 
 
-def _needed_prompts(gain: intervals.IntervalEstimate) -> int | None:
+def _needed_prompts(gain: intervals.IntervalEstimate, confidence: float) -> int | None:
     above = gain.value - LOWEST_BOUND
     if above <= 0 or gain.spread <= 0:
         return None
-    return intervals.prompts_for_difference(gain.spread, above)
+    return intervals.prompts_for_difference(gain.spread, above, confidence=confidence)
 
 
 def gate_threshold(agreement: Table, right: Table, error: float) -> float:

@@ -9,6 +9,7 @@ from typing import Any
 
 from mixtura.config.plan import MixtureSpec
 from mixtura.core.text import pluralize_count, to_one_line
+from mixtura.evals.statistics.repeated_looks import ALPHA
 from mixtura.selection import preset
 from mixtura.selection.counting import CountingMixture, Table
 from mixtura.selection.measurements import PROPOSER_SAMPLING
@@ -95,11 +96,14 @@ class TuneResult:
         seen = (
             f"{to_one_line(self.chosen.name)} against {best}:"
             f" {_format_points(proof.difference)} points"
-            f" ({_format_points(proof.low)} to {_format_points(proof.high)}, 95 % interval)"
+            f" ({_format_points(proof.low)} to {_format_points(proof.high)},"
+            f" {100 * proof.look.confidence:.4g} % interval)"
             f" on {pluralize_count(proof.n, 'prompt')} that had no part in the choice"
         )
-        lines = [seen, self._cost_line()]
-        if self.is_mixture:
+        lines = [seen, self._cost_line(), *self._look_lines()]
+        if proof.look.is_spent:
+            lines.append(f"so the single model {best} was written")
+        elif self.is_mixture:
             if proof.low <= 0:
                 lines.append("the mixture is not seen to be worse by more than 1 point; that it is"
                              " better is not proved")  # fmt: skip
@@ -108,6 +112,26 @@ class TuneResult:
                          f" single model {best} was written")  # fmt: skip
             lines.append(self.power_line())
         return lines
+
+    def _look_lines(self) -> list[str]:
+        """What it costs that these prompts are looked at more than once."""
+        look = self.proof.look
+        if look.is_spent:
+            said = (
+                f"this is look {look.number} at these prompts, and nothing is left of the"
+                f" {100 * ALPHA:g} % that all looks at them may spend: the interval proves nothing."
+                " Prompts that no tuning has looked at prove again; further tries are planned"
+                " before the first one, with --looks"
+            )
+            return [said]
+        if look.number == look.planned == 1:
+            return []
+        said = (
+            f"look {look.number} of {max(look.planned, look.number)} at these prompts: it may spend"
+            f" {look.alpha:.4f} of the {ALPHA:g} that all looks together have, and that is the"
+            " width of the interval (Lan and DeMets, in the form of Pocock)"
+        )
+        return [said]
 
     def power_line(self) -> str:
         """How many prompts would do."""
@@ -152,6 +176,7 @@ class TuneResult:
             "price_ratio": self.price_ratio,
             "proof": "\n".join(self.proof_lines()),
             "needed_prompts": proof.needed,
+            "look": proof.look._asdict(),
             "chosen": self.chosen.name,
             "pattern": self.chosen.pattern.kind,
             "members": list(self.members),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from mixtura.config.plan import MemberSpec, MixtureSpec, PatternChoice
 from mixtura.core.errors import ConfigError, MixturaError
 from mixtura.evals.judges.families import model_families
 from mixtura.evals.log_reader import LoggedEvaluation
+from mixtura.evals.tasks import dataset
 from mixtura.selection.candidates import CandidateAnswers, CandidateCollector
 from mixtura.selection.combining import learn_combiners
 from mixtura.selection.counting import CountingMixture, DrawTable, Table, counting_mixtures
@@ -24,7 +26,7 @@ from mixtura.selection.measurements import (
     team_name,
 )
 from mixtura.selection.pick import choose_team
-from mixtura.selection.prompts import PromptPart, PromptSplit, split_prompts
+from mixtura.selection.prompts import PromptPart, PromptSplit, split_prompts, split_rows
 from mixtura.selection.proof import (
     Proof,
     admit_members,
@@ -32,6 +34,7 @@ from mixtura.selection.proof import (
     gate_threshold,
     prove_gain,
 )
+from mixtura.selection.proof_looks import LookTerms, next_look, read_looks, record_look
 from mixtura.selection.run import (
     answer_kind,
     budget_exceeded_error,
@@ -276,7 +279,9 @@ class _Tuning:
         both = ~np.isnan(proved.scores) & ~np.isnan(theirs)
         if both.sum() < 2:
             raise MixturaError("fewer than two prompts of the proof have a score on both sides")
-        proof: Proof = prove_gain(proved.scores, theirs)
+        proof: Proof = prove_gain(
+            proved.scores, theirs, partial(self._record_look, chosen.name, best, list(roles))
+        )
         warnings = (
             *self.warnings,
             *self.evaluator.cut_answer_notes(),
@@ -295,6 +300,25 @@ class _Tuning:
             spent_usd=self.evaluator.spent_usd,
             warnings=warnings,
         )
+
+    def _record_look(
+        self, mixture: str, best: str, members: list[str], difference: float
+    ) -> LookTerms:
+        terms = self.terms
+        rows = dataset.load_rows(str(self.prompts.held_out.file))
+        return record_look(
+            terms.logs, members, rows, mixture=mixture, against=best, difference=difference,
+            planned=terms.looks,
+        )  # fmt: skip
+
+
+def find_next_look(names: Sequence[str], terms: SelectionTerms) -> LookTerms:
+    """
+    Which look at the proof's prompts a tuning would be, and what it may spend, before anything is
+    asked. Raises ConfigError as `split_prompts` and `read_looks` do.
+    """
+    _, rows = split_rows(terms.data, limit=terms.limit, seed=terms.seed, share=terms.held_out)
+    return next_look(read_looks(terms.logs, names, rows), terms.looks)
 
 
 def _build_contender(

@@ -20,12 +20,12 @@ from mixtura.engine.run_control import ControlError, RunControl, control_run
 from mixtura.server.access import ApiClient
 from mixtura.server.apis.base import ApiError
 from mixtura.server.apis.validation import decode_fields
-from mixtura.server.dialects import BUILT_IN
 from mixtura.server.endpoint import handle_request
 from mixtura.server.error_statuses import translate_store_errors
 from mixtura.server.job import PLACE_KEY
 from mixtura.server.json_responses import json_response
 from mixtura.server.request_body import receive_body
+from mixtura.server.served_apis import BUILT_IN
 from mixtura.server.service import Service
 from mixtura.server.streaming_answer import STREAM_HEADERS
 from mixtura.storage.turns import TurnPlace

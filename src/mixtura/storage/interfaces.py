@@ -103,12 +103,12 @@ class Store(Protocol):
         ...
 
     def transaction(
-        self, patience: float | None = None, *, alone: Subject | None = None
+        self, lock_timeout: float | None = None, *, alone: Subject | None = None
     ) -> AbstractContextManager[Transaction]:
         """
         A transaction: all of it is written, or nothing.
 
-        *patience*: seconds to wait for others, threads of this process too, None for the store's
+        *lock_timeout*: seconds to wait for others, threads of this process too, None: the store's
         own; with 0 an event loop may call it. *alone*: what no one else changes until it is over,
         at the least; None where every statement can stand for itself. Raises StoreError;
         StoreBusyError where waiting longer may help.

@@ -202,8 +202,8 @@ class RunStore(BoundedRecords):
     def close(self) -> None:
         self._store.close()
 
-    def _write_runs(self, runs: Sequence[PackedRun], patience: float | None = None) -> None:
-        with self._store.transaction(patience, alone="runs") as db:
+    def _write_runs(self, runs: Sequence[PackedRun], lock_timeout: float | None = None) -> None:
+        with self._store.transaction(lock_timeout, alone="runs") as db:
             owner = db.own_name()
             written = [run for run in runs if _insert_run(db, run.row, run.body, owner)]
             write_turns(db, (run.turn for run in written))

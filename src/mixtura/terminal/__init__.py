@@ -2,7 +2,7 @@
 
 from mixtura.terminal.agreement import print_agreement, print_confidence
 from mixtura.terminal.compact import AnswerAndErrorsView, CompactView, answer_sources, two_columns
-from mixtura.terminal.layout import print_list, print_table
+from mixtura.terminal.layout import print_indented, print_list, print_table
 from mixtura.terminal.live import AnswerView, LiveView, PlainLogView
 from mixtura.terminal.past_runs import format_when, replay_run, runs_table
 from mixtura.terminal.phrases import format_dollars, print_line
@@ -23,6 +23,7 @@ __all__ = [
     "ollama_advice",
     "print_agreement",
     "print_confidence",
+    "print_indented",
     "print_line",
     "print_list",
     "print_review",

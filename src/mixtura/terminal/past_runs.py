@@ -14,7 +14,13 @@ from rich.text import Text
 
 from mixtura.core.text import strip_invisible, to_one_line
 from mixtura.engine.trace import CallTrace
-from mixtura.storage.run_record import Record, last_user_question, parse_timestamp, restore_trace
+from mixtura.storage.run_record import (
+    Record,
+    last_user_question,
+    parse_timestamp,
+    restore_agreement,
+    restore_trace,
+)
 from mixtura.terminal.agreement import print_agreement
 from mixtura.terminal.live import ProposerCard, WordWrapper, card_panels
 from mixtura.terminal.phrases import error_text, format_dollars, length_text, print_line, seat_name
@@ -121,8 +127,9 @@ def replay_run(run: Mapping[str, Any], out: Console) -> None:
         out.print(trace_summary(trace, pricer, out.width))
     for note in answer_notes(trace):
         print_line(out, note, "yellow")
-    if trace.completion and trace.completion.agreement:
-        print_agreement(out, trace.completion.agreement)
+    # Of a run that failed, too: proposals can be compared without an answer.
+    if (agreement := restore_agreement(run.get("agreement"))) is not None:
+        print_agreement(out, agreement)
     if run["error"]:
         print_line(out, f"No answer: {to_one_line(run['error'])}", "bold red")
 

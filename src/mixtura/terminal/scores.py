@@ -11,9 +11,11 @@ from rich.console import Console
 from rich.table import Table
 
 from mixtura.core.text import pluralize_count, to_one_line
+from mixtura.terminal.layout import print_indented
 from mixtura.terminal.phrases import format_dollars, print_line
 
 if TYPE_CHECKING:
+    from mixtura.evals.agreement_figures import AgreementFigures
     from mixtura.evals.findings import JudgeBias, TableRow
     from mixtura.evals.result import EvalResult
     from mixtura.evals.statistics.intervals import IntervalEstimate
@@ -27,6 +29,12 @@ def print_result(console: Console, result: EvalResult) -> None:
     judge = f", judged by {to_one_line(result.judge)}" if result.judge else ""
     print_line(console, f"{result.task}: {to_one_line(result.model)}{judge}", "bold")
     console.print(_score_table(result))
+    if result.agreement:
+        console.print()
+        print_line(console, _agreement_line(result.agreement))
+        for reason, count in result.agreement.without.items():
+            answers = pluralize_count(count, "answer")
+            print_indented(console, f"{answers} without a number: {reason}", "yellow")
     for name, lines in result.tables.items():
         console.print()
         console.print(_breakdown_table(name, lines))
@@ -97,6 +105,22 @@ def _borderless_table() -> Table:
     return table
 
 
+def _agreement_line(found: AgreementFigures) -> str:
+    """How far the proposals agree, and whether that tells right answers from wrong ones."""
+    if found.mean is None:
+        return "Agreement: too few answers have a number."
+    between = ""
+    if found.low is not None and found.high is not None:
+        between = f" ({100 * found.low:.0f} to {100 * found.high:.0f}, 95 %)"
+    mean = f"Agreement {100 * found.mean:.0f} %{between} over {pluralize_count(found.n, 'answer')}"
+    if found.auroc is None:
+        return f"{mean}; whether it tells right answers from wrong ones takes some of both."
+    area = f"{found.auroc:.2f}"
+    if found.auroc_low is not None and found.auroc_high is not None:
+        area += f" ({found.auroc_low:.2f} to {found.auroc_high:.2f})"
+    return f"{mean}; AUROC {area}: how well it tells right answers from wrong ones, 0.5 is a coin."
+
+
 # ---- how far the judge can be trusted
 
 
@@ -142,7 +166,7 @@ def _print_missing(console: Console, result: EvalResult) -> None:
     )
     ranked = sorted(reasons.items(), key=lambda item: -item[1])
     for reason, count in ranked[:MAX_REASONS]:
-        print_line(console, f"  {count:,} × {reason}", "yellow")
+        print_indented(console, f"{count:,} × {reason}", "yellow")
     if len(ranked) > MAX_REASONS:
         print_line(
             console,

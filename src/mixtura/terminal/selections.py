@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from mixtura.core.text import pluralize_count, to_one_line
-from mixtura.terminal.layout import plain_table
+from mixtura.terminal.layout import indented, plain_table
 from mixtura.terminal.phrases import format_dollars
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def render_selection(selection: SelectionResult, width: int) -> RenderableType:
         Text("\nWhy each is in", "bold"),
     ]
     parts += [
-        Text(f"  {to_one_line(one.model)}: {to_one_line(one.why)}") for one in selection.best.why
+        indented(f"{to_one_line(one.model)}: {to_one_line(one.why)}") for one in selection.best.why
     ]
     parts += [Text("\nOn the held-out prompts", "bold"), *map(_baseline_text, selection.against)]
     parts += [Text("\nRoles", "bold"), _roles_table(selection.roles)]
@@ -70,9 +71,9 @@ def _overfit_warning(best: ChosenTeam) -> str:
     )
 
 
-def _baseline_text(row: HeldOutComparison) -> Text:
+def _baseline_text(row: HeldOutComparison) -> Padding:
     what = {"alone": "the best model alone", "single-proposer": "the best draws of one model"}
-    return Text(f"  against {to_one_line(row.name)}, {what[row.kind]}: {row.verdict}")
+    return indented(f"against {to_one_line(row.name)}, {what[row.kind]}: {row.verdict}")
 
 
 # ---- tables
@@ -90,7 +91,7 @@ def _format_part(part: RoleScore | None) -> str:
     return "" if part is None else f"{_format_score(part.score)} ({part.prompts:,})"
 
 
-def _diversity_texts(selection: SelectionResult) -> list[Text]:
+def _diversity_texts(selection: SelectionResult) -> list[Padding]:
     known = selection.diversity
     lines: list[str] = []
     if known.vendi is not None:
@@ -105,7 +106,7 @@ def _diversity_texts(selection: SelectionResult) -> list[Text]:
             f"some candidate is right on {top.value:.0%} ({top.low:.0%} to {top.high:.0%}):"
             " no choice among drafts does better"
         )
-    return [Text(f"  {one}") for one in lines]
+    return [indented(one) for one in lines]
 
 
 def _candidates_table(rows: Sequence[TriedTeam], width: int) -> Table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -213,7 +214,7 @@ def mixture_diagram(plan: MixtureSpec, mixture: Pattern, width: int) -> Renderab
         if first == plan.layer_count
         else f"   layers {first} to {plan.layer_count}"
     )
-    rows.append(Text(last, "bold cyan") + Text(f" ({plan.final_step_text})", "dim"))
+    rows.append(_diagram_step(last, plan.final_step_text, width))
     rows.append(_diagram_branch("└─", " ", plan.aggregator, 1, width))
     rows.append(Text("   answer", "dim"))
     rows.append(
@@ -225,6 +226,14 @@ def mixture_diagram(plan: MixtureSpec, mixture: Pattern, width: int) -> Renderab
         )
     )
     return Group(*rows)
+
+
+def _diagram_step(heading: str, text: str, width: int) -> Text:
+    """What the last step is and does; what does not fit goes on under its heading."""
+    lines = textwrap.wrap(f"{heading} ({text})", max(width - 1, 30), subsequent_indent=" " * 6)
+    step = Text("\n".join(lines), "dim")
+    step.stylize("not dim bold cyan", 0, len(heading))
+    return step
 
 
 def _diagram_branch(twig: str, below: str, name: str, times: int, width: int) -> Text:

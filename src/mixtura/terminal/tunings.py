@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mixtura.core.text import pluralize_count, to_one_line
-from mixtura.terminal.layout import plain_table
+from mixtura.terminal.layout import indented, plain_table
 from mixtura.terminal.phrases import format_dollars
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def render_tuning(found: TuneResult) -> RenderableType:
     name = to_one_line(found.written_plan.name)
     kind = "" if found.is_mixture else " alone: no mixture is proved"
     parts: list[RenderableType] = [Text(f"{name}{kind}", "bold")]
-    parts += [Text(f"  {line}") for line in found.proof_lines()]
+    parts += [indented(line) for line in found.proof_lines()]
     parts += [Text(f"{to_one_line(one)}.", "yellow") for one in found.warnings]
     parts += [Text("\nMembers", "bold"), _roles_table(found)]
     parts += [Text("\nTried, by the score on the prompts that chose", "bold"), _tried_table(found)]
@@ -36,11 +36,11 @@ def render_tuning(found: TuneResult) -> RenderableType:
 
 
 def _roles_table(found: TuneResult) -> Table:
-    table = plain_table("model", "score", "")
+    table = plain_table("model", "role", "score", "")
+    table.columns[1].justify = "left"
     for one in found.roles:
-        label = f"{to_one_line(one.model)}  {one.role}"
         sure = "" if one.low is None or one.high is None else f"{one.low:.3f} to {one.high:.3f}"
-        table.add_row(label, f"{one.score:.3f}", sure)
+        table.add_row(to_one_line(one.model), one.role, f"{one.score:.3f}", sure)
     return table
 
 

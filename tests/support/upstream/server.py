@@ -16,7 +16,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from http import HTTPStatus
-from typing import Literal
+from typing import Any, Literal
+
+import pytest
 
 from tests.support.upstream.dialects import VOICES, Json, OpenAIVoice, Tally, Voice, counted, pieces
 
@@ -363,6 +365,18 @@ def running(otherwise: Callable[[Record], Script] | None = None) -> Iterator[Ups
         server.stop()
         thread.join(10)
     assert not upstream.bugs, f"the upstream itself is wrong: {upstream.bugs!r}"
+
+
+def upstream_fixture(scripts: Mapping[str, Script]) -> Any:
+    """The fixture `upstream` of a module: its models answer as *scripts* say."""
+
+    @pytest.fixture(scope="module", name="upstream")
+    def start_upstream() -> Iterator[Upstream]:
+        with running() as upstream:
+            upstream.scripts = dict(scripts)
+            yield upstream
+
+    return start_upstream
 
 
 def drawn(seed: int, *what: object) -> random.Random:

@@ -20,6 +20,8 @@ Vector = NDArray[np.float64]
 BINS = 10
 FOLDS = 5
 RESAMPLES = 2000
+RIGHT_SCORE = 0.5
+"""The least score of an answer that counts as right."""
 MIN_BIN_ANSWERS = 10
 """Answers of the smallest bin: the share of right ones among fewer says little."""
 

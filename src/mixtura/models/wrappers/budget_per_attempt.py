@@ -1,4 +1,4 @@
-"""Metered: a Model whose every attempt is paid for out of the run's account before it is sent."""
+"""BudgetedPerAttempt: a Model each attempt of which is reserved in the run's budget, then sent."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ from mixtura.core.types import Completion, Request
 from mixtura.engine.background_work import estimate_request_bytes, run_in_thread_if_large
 
 
-class Metered(Wrapper):
+class BudgetedPerAttempt(Wrapper):
     """
-    Stands directly around a model that costs money, inside retries and hedges.
+    Reserves the worst case of each attempt at one call in the budget of the run (`RunBudget`),
+    and settles it afterwards. Stands directly around a model that costs money, inside retries
+    and hedges.
 
-    Without an account it only passes on. With one, an answer has at most
+    Outside a `BudgetedPerRun` it only passes on. Inside one, an answer has at most
     ``DEFAULT_ANSWER_TOKENS`` tokens where no one says, so that a worst case exists.
     """
 
