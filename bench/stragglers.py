@@ -27,8 +27,8 @@ from rich.console import Console
 from rich.table import Table
 
 from mixtura import ask
-from mixtura.core.patience import LearnedPatience
 from mixtura.core.roles import Aggregator, Layer, Proposer
+from mixtura.core.straggler_patience import LearnedPatience
 from mixtura.core.types import Completion
 from mixtura.engine.mixture import Mixture
 from mixtura.models.openai import OpenAI

@@ -90,6 +90,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(ignore)
 
 
+def pytest_collection_finish() -> None:
+    """What the imports made lives as long as the tests do: no collection looks at it again."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True, scope="module")
 def _collect_garbage():
     """

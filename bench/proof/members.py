@@ -15,10 +15,10 @@ from mixtura.models.openai import OpenAI
 from mixtura.transport.address import parse_origin
 from mixtura.transport.timeouts import CallTimeouts
 
-_PATIENCE = 3600.0
+_LONGEST_WAIT = 3600.0
 """Seconds that an answer may take: the machine may be busy with other things."""
 _CLOCKS = CallTimeouts(
-    connect=60.0, first_token=_PATIENCE, progress=_PATIENCE, total=_PATIENCE
+    connect=60.0, first_token=_LONGEST_WAIT, progress=_LONGEST_WAIT, total=_LONGEST_WAIT
 )  # fmt: skip
 
 
@@ -70,7 +70,7 @@ def live_model(
             raise SystemExit(f"{path} has the SHA-256 {found}, not {member.sha256}")
     # No repeat penalty: programs repeat themselves, and the baseline must not be held down.
     local = Local(
-        path, name=member.name, repeat_penalty=1.0, threads=threads, progress=_PATIENCE
+        path, name=member.name, repeat_penalty=1.0, threads=threads, progress=_LONGEST_WAIT
     )  # fmt: skip
     return KeptModel(member.name, answers, local)
 

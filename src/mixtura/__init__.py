@@ -59,8 +59,8 @@ from mixtura.core.events import (
 from mixtura.core.lazy_names import load_when_used
 from mixtura.core.model import Model, Wrapper, get_model_info
 from mixtura.core.model_info import ModelInfo
-from mixtura.core.patience import LearnedPatience
 from mixtura.core.roles import Aggregator, Composite, Layer, PlannedCall, Proposer
+from mixtura.core.straggler_patience import LearnedPatience
 from mixtura.core.types import (
     Charge,
     Completion,
@@ -85,15 +85,15 @@ from mixtura.engine.streaming import Recorder, Run, streamed
 from mixtura.engine.trace import Trace
 
 if TYPE_CHECKING:
-    from mixtura.config.library import Anthropic, OpenAI, answer_sync, load, model
+    from mixtura.config.python_api import Anthropic, OpenAI, answer_sync, load, model
     from mixtura.models.llama_cpp import Local
     from mixtura.models.pydantic_ai import PydanticAI
     from mixtura.models.replay import Replay
-    from mixtura.models.wrappers.budget import Budgeted
+    from mixtura.models.wrappers.budget_per_attempt import BudgetedPerAttempt
+    from mixtura.models.wrappers.budget_per_run import BudgetedPerRun
     from mixtura.models.wrappers.cache import Cached
     from mixtura.models.wrappers.deadline import Deadlined
     from mixtura.models.wrappers.hedge import Hedged
-    from mixtura.models.wrappers.meter import Metered
     from mixtura.models.wrappers.private_items import Pseudonymized
     from mixtura.models.wrappers.rate_limit import Limited, RateLimiter, RateLimits
     from mixtura.models.wrappers.retry import Retrying
@@ -111,9 +111,10 @@ if TYPE_CHECKING:
 
 _LOADED_WHEN_USED = {
     "AiohttpTransport": "transport.aiohttp_transport",
-    "Anthropic": "config.library",
+    "Anthropic": "config.python_api",
     "BestOf": "patterns.best_of",
-    "Budgeted": "models.wrappers.budget",
+    "BudgetedPerAttempt": "models.wrappers.budget_per_attempt",
+    "BudgetedPerRun": "models.wrappers.budget_per_run",
     "Cached": "models.wrappers.cache",
     "Chosen": "patterns.choosing",
     "Deadlined": "models.wrappers.deadline",
@@ -122,8 +123,7 @@ _LOADED_WHEN_USED = {
     "Http1Transport": "transport.http1_transport",
     "Limited": "models.wrappers.rate_limit",
     "Local": "models.llama_cpp",
-    "Metered": "models.wrappers.meter",
-    "OpenAI": "config.library",
+    "OpenAI": "config.python_api",
     "PatternParts": "patterns.spec",
     "PatternSpec": "patterns.spec",
     "PrivateItems": "privacy.item_finder",
@@ -138,9 +138,9 @@ _LOADED_WHEN_USED = {
     "Transport": "transport.base",
     "TransportResponse": "transport.base",
     "Vote": "patterns.vote",
-    "answer_sync": "config.library",
-    "load": "config.library",
-    "model": "config.library",
+    "answer_sync": "config.python_api",
+    "load": "config.python_api",
+    "model": "config.python_api",
     "self_moa": "patterns.self_moa",
 }
 """Public names whose modules bring more than the words: each is imported when it is first used."""
@@ -152,7 +152,8 @@ __all__ = [
     "Anthropic",
     "BestOf",
     "BudgetExceededError",
-    "Budgeted",
+    "BudgetedPerAttempt",
+    "BudgetedPerRun",
     "CacheHit",
     "Cached",
     "CallLedger",
@@ -188,7 +189,6 @@ __all__ = [
     "Local",
     "MalformedError",
     "Message",
-    "Metered",
     "MixturaError",
     "Mixture",
     "Model",
@@ -266,7 +266,7 @@ def __dir__() -> list[str]:
 
 def _resolve_model(value: Model | str, place: str) -> Model:
     """A model's name to a model, by the configuration; loaded only when a name is given."""
-    from mixtura.config.library import resolve_model
+    from mixtura.config.python_api import resolve_model
 
     return resolve_model(value, place)
 

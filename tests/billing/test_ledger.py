@@ -24,9 +24,9 @@ from mixtura.billing.spending_caps import RunCap
 from mixtura.core.call_ledger import open_ledger
 from mixtura.models.anthropic import Anthropic
 from mixtura.models.openai import OpenAI
-from mixtura.models.wrappers.budget import Budgeted
+from mixtura.models.wrappers.budget_per_attempt import BudgetedPerAttempt
+from mixtura.models.wrappers.budget_per_run import BudgetedPerRun
 from mixtura.models.wrappers.hedge import Hedged
-from mixtura.models.wrappers.meter import Metered
 from mixtura.models.wrappers.rate_limit import Limited, RateLimiter, RateLimits
 from mixtura.models.wrappers.retry import Retrying
 from mixtura.transport.client import CallTimeouts
@@ -152,7 +152,9 @@ def test_a_thousand_requests_at_once_over_real_sockets_pass_no_cap():
     with running(seeded(5, words=(1, 4))) as upstream:
 
         def member(name):
-            return Metered(OpenAI(name, upstream.base_url(kind), name=name, clocks=CLOCKS))
+            return BudgetedPerAttempt(
+                OpenAI(name, upstream.base_url(kind), name=name, clocks=CLOCKS)
+            )
 
         sampling = Sampling(max_tokens=8)
         team = Mixture(
@@ -165,7 +167,7 @@ def test_a_thousand_requests_at_once_over_real_sockets_pass_no_cap():
             0
         ].dollars
         purse = RunCap("all", 10 * worst)
-        capped = Budgeted(team, lambda: [purse], lambda _, usage: dear(usage))
+        capped = BudgetedPerRun(team, lambda: [purse], lambda _, usage: dear(usage))
 
         async def crowd():
             async with asyncio.TaskGroup() as group:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from mixtura import (
-    Budgeted,
+    BudgetedPerAttempt,
+    BudgetedPerRun,
     BudgetExceededError,
     Cached,
     Charge,
@@ -20,7 +21,6 @@ from mixtura import (
     ImagePart,
     Limited,
     Message,
-    Metered,
     Mixture,
     ModelInfo,
     Notice,
@@ -163,18 +163,18 @@ def test_the_price_of_two_models_of_one_name_is_known_only_where_it_is_the_same(
 
 
 def test_a_cap_in_dollars_holds_a_stranger_s_model_to_its_own_price():
-    theirs = Metered(Described(price=PRICE))
-    team, events = Mixture.of([theirs], Metered(Described("chief", price=PRICE))), []
+    theirs = BudgetedPerAttempt(Described(price=PRICE))
+    team, events = Mixture.of([theirs], BudgetedPerAttempt(Described("chief", price=PRICE))), []
     cap = RunCap("this run", 1.0)
 
-    run(Budgeted(team, lambda: [cap]).complete(ask("Why?"), events.append))
+    run(BudgetedPerRun(team, lambda: [cap]).complete(ask("Why?"), events.append))
 
     assert cap.spent.dollars == pytest.approx(2 * DOLLARS)
     with pytest.raises(BudgetExceededError, match="Nothing was sent"):
-        run(Budgeted(team, lambda: [RunCap("this run", 0.001)]).complete(ask("Why?")))
+        run(BudgetedPerRun(team, lambda: [RunCap("this run", 0.001)]).complete(ask("Why?")))
     unpriced = Mixture.of([theirs], Bare("chief"))
     with pytest.raises(ConfigError, match=r"that of chief is unknown: .* in its info"):
-        run(Budgeted(unpriced, lambda: [cap]).complete(ask("Why?")))
+        run(BudgetedPerRun(unpriced, lambda: [cap]).complete(ask("Why?")))
 
 
 # ---- wrappers and mixtures
@@ -197,7 +197,7 @@ WRAPPERS = {
     "cache": lambda model: Cached(model, Store(), identity="m"),
     "deadline": lambda model: Deadlined(model, 60.0),
     "hedge": lambda model: Hedged(model, after=60.0),
-    "meter": Metered,
+    "budget_per_attempt": BudgetedPerAttempt,
     "private_items": Pseudonymized,
     "rate_limit": lambda model: Limited(model, RateLimiter(RateLimits())),
     "retry": Retrying,
@@ -225,7 +225,7 @@ def test_the_table_of_wrappers_has_each_of_them():
     import mixtura.models.wrappers
 
     there = {path.stem for path in Path(mixtura.models.wrappers.__path__[0]).glob("[!_]*.py")}
-    assert there - {"budget", "budget_wait"} == WRAPPERS.keys() - {"a stranger's"}
+    assert there - {"budget_per_run", "budget_queue"} == WRAPPERS.keys() - {"a stranger's"}
 
 
 def test_a_mixture_says_what_holds_for_all_of_its_members():
@@ -236,7 +236,7 @@ def test_a_mixture_says_what_holds_for_all_of_its_members():
         name="inner",
     )
     team = Mixture.of([inner], Retrying(inner), name="team")
-    capped = Budgeted(team, list)
+    capped = BudgetedPerRun(team, list)
 
     expected = ModelInfo("team", context_window=700, refused_parameters=refusing)
     assert get_model_info(team) == get_model_info(capped) == expected

@@ -68,7 +68,9 @@ def configuration(upstream, more: str = "") -> str:
     return (
         f'default = "team"\n{tables}[mixtures.team]\nlayers = [[{team}, "refuses"]]\n'
         f'aggregator = "chief"\n[mixtures.leaky]\nlayers = [["answers", "refuses"]]\n'
-        f'aggregator = "answers_in_words"\n{more}'
+        f'aggregator = "answers_in_words"\n'
+        f'[mixtures.odd]\nlayers = [["answers", "answers_whole"]]\n'
+        f'aggregator = "answers_in_words"\n[agreement]\nmodel = "answers"\n{more}'
     )
 
 
@@ -95,7 +97,7 @@ def locked(upstream, tmp_path_factory):
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 @pytest.mark.parametrize("path", APIS)
-def test_no_api_answers_with_a_secret_that_its_upstream_repeats(server, path, stream):
+def test_no_api_answers_with_a_secret_that_its_upstream_repeats(server, upstream, path, stream):
     names = [*PLAYS, "leaky", "claude-answers", "claude-calls", "claude-refuses",
              "claude-refuses_late"]  # fmt: skip
     outputs: dict[str, str] = {}
@@ -107,8 +109,59 @@ def test_no_api_answers_with_a_secret_that_its_upstream_repeats(server, path, st
         outputs[name] = f"{answer.headers}\n{answer.body.decode()}\n{_joined(answer.body)}"
     for name, output in outputs.items():
         assert not canaries.found(output), name
+    # Its upstream was asked: a refusal of another kind would hide something, too.
+    assert upstream.of("answers")
     hidden = {name for name, output in outputs.items() if "***" in output}
     assert hidden >= {"answers", "answers_in_words", "answers_whole", "calls", "refuses", "leaky"}
+
+
+def test_no_export_of_a_conversation_and_no_batch_has_one(server, upstream):
+    def begin(model, place=""):
+        body = {"model": model, "messages": user("Why?"), "stream": True}
+        name = server.post(f"/api/runs{place}", body).json["run"]
+        return name, server.get(f"/api/runs/{name}/events").body
+
+    def upload(model):
+        body = {"model": model, "messages": user("Why?")}
+        row = {"custom_id": "1", "method": "POST", "url": "/v1/chat/completions", "body": body}
+        head, named = 'Content-Disposition: form-data; name="', canaries.ALL[0]
+        form = (
+            f'--B\r\n{head}purpose"\r\n\r\nbatch\r\n--B\r\n{head}file"; filename="{named}"'
+            f"\r\n\r\n{json.dumps(row)}\n\r\n--B--\r\n"
+        )
+        kind = "multipart/form-data; boundary=B"
+        return server.post("/v1/files", form.encode(), Content_Type=kind)
+
+    asked = len(upstream.of("answers"))
+    run, events = begin("odd")
+    beside, more = begin("answers", f"?beside={run}")
+    title = {"title": f"It is {canaries.ALL[3]}"}
+    shown = [server.post(f"/api/conversations/{run}", title, method="PATCH")]
+    paths = [f"/api/conversations/{run}{part}" for part in ("", "/markdown", "/json")]
+    shown += map(server.get, [*paths, "/api/conversations?q=so", f"/api/runs/{beside}/html"])
+    shown += [server.post(f"/api/runs/{run}/agreement", {})]
+    shown += [server.post("/api/choices", {"run": run, "beside": beside, "choice": "tie"})]
+    shown += [server.get(f"/api/choices/{part}") for part in ("labels", "against", "outputs")]
+    for model in ("odd", "refuses"):
+        shown.append(upload(model))
+        wish = {"input_file_id": shown[-1].json["id"], "endpoint": "/v1/chat/completions",
+                "completion_window": "24h", "metadata": {"note": canaries.ALL[4]}}  # fmt: skip
+        batch = server.post("/v1/batches", wish).json["id"]
+        while (reply := server.get(f"/v1/batches/{batch}")).json["status"] != "completed":
+            pass
+        ends = (reply.json["output_file_id"], reply.json["error_file_id"])
+        shown += [reply, *(server.get(f"/v1/files/{name}/content") for name in ends if name)]
+    for answer in shown:
+        assert answer.status in (200, 204), answer.body
+        assert not canaries.found(answer.body), answer.body
+    for text in (events, more, (server.folder / "log").read_bytes()):
+        assert not canaries.found(text)
+    assert sum(b"***" in answer.body for answer in shown) > 8
+    assert len(upstream.of("answers")) > asked + 3
+
+
+def user(text):
+    return [{"role": "user", "content": text}]
 
 
 def test_no_page_of_the_server_and_no_file_that_it_keeps_has_one(server):

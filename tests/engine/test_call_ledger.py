@@ -33,8 +33,8 @@ from mixtura.billing.spending_caps import RunCap
 from mixtura.core import errors
 from mixtura.core.call_ledger import current_ledger, open_ledger, record_charge
 from mixtura.models.fake import Scripted, echo
-from mixtura.models.wrappers.budget import Budgeted
-from mixtura.models.wrappers.meter import Metered
+from mixtura.models.wrappers.budget_per_attempt import BudgetedPerAttempt
+from mixtura.models.wrappers.budget_per_run import BudgetedPerRun
 from mixtura.models.wrappers.retry import Retrying
 from mixtura.server.metrics import Metrics
 from mixtura.storage.run_record import build_run_record
@@ -169,7 +169,7 @@ STRANGERS = [Grouping, Timing, Impatient, Swallowing, Leaving]
 
 def hosted(upstream, name, *plays):
     upstream.scripts[name] = Script(f"Because of {name}.", plays=list(plays))
-    return Metered(OpenAI(name, upstream.base_url(), name=name))
+    return BudgetedPerAttempt(OpenAI(name, upstream.base_url(), name=name))
 
 
 def team(upstream, stranger, *, last=False):
@@ -223,7 +223,7 @@ def assert_books_agree(expected, trace, purse):
 def test_no_charge_is_lost_in_a_strangers_wrapper(stranger, last):
     recorder, purse = Recorder(), RunCap("run", 1000.0)
     with running() as upstream:
-        model = Budgeted(team(upstream, stranger, last=last), lambda: [purse], pricer)
+        model = BudgetedPerRun(team(upstream, stranger, last=last), lambda: [purse], pricer)
 
         async def answered():
             answer = await model.complete(ASK, recorder)
@@ -245,7 +245,7 @@ def test_no_charge_is_lost_in_a_strangers_wrapper(stranger, last):
 def test_what_a_stranger_lost_and_failed_over_is_on_its_failure():
     recorder, purse = Recorder(), RunCap("run", 1000.0)
     with running() as upstream:
-        model = Budgeted(team(upstream, Failing), lambda: [purse], pricer)
+        model = BudgetedPerRun(team(upstream, Failing), lambda: [purse], pricer)
         answer = run(model.complete(ASK, recorder))
         expected = told(upstream)
 
@@ -260,7 +260,7 @@ def test_a_run_that_fails_for_a_stranger_has_paid_for_all_of_it():
     with running() as upstream:
         whole = team(upstream, Failing, last=True)
         alone = Mixture(layers=(), aggregator=whole.aggregator)
-        model = Budgeted(alone, lambda: [purse], pricer)
+        model = BudgetedPerRun(alone, lambda: [purse], pricer)
         with open_ledger() as ledger, pytest.raises(TimedOutError) as caught:
             run(model.complete(ASK, recorder))
         expected = told(upstream)
@@ -276,7 +276,7 @@ def test_a_run_that_is_called_off_inside_a_stranger_has_paid_for_all_of_it():
 
     recorder, purse = Recorder(), RunCap("run", 1000.0)
     with running() as upstream:
-        model = Budgeted(team(upstream, Stuck, last=True), lambda: [purse], pricer)
+        model = BudgetedPerRun(team(upstream, Stuck, last=True), lambda: [purse], pricer)
 
         async def called_off():
             there = asyncio.Event()
@@ -311,9 +311,9 @@ def test_a_run_inside_another_runs_call_counts_there_too():
 
     recorder, purse, inner = Recorder(), RunCap("outer", 1000.0), RunCap("inner", 1000.0)
     with running() as upstream:
-        within = Budgeted(team(upstream, Impatient), lambda: [inner], pricer)
+        within = BudgetedPerRun(team(upstream, Impatient), lambda: [inner], pricer)
         outer = Mixture(layers=(), aggregator=Aggregator(Asking(within)))
-        answer = run(Budgeted(outer, lambda: [purse], pricer).complete(ASK, recorder))
+        answer = run(BudgetedPerRun(outer, lambda: [purse], pricer).complete(ASK, recorder))
         expected = told(upstream)
 
     assert answer.text == "My own words."

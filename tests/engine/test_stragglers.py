@@ -18,7 +18,7 @@ from mixtura import (
     UnavailableError,
     ask,
 )
-from mixtura.core.patience import MAX_MODELS, LearnedPatience, ResponseTimes
+from mixtura.core.straggler_patience import MAX_MODELS, LearnedPatience, ResponseTimes
 from mixtura.models.fake import echo, failing_model
 from tests.support.virtual_time import Timed, now, run_in_virtual_time
 

@@ -27,7 +27,7 @@ from mixtura.evals.eval_request import EvalRequest
 from mixtura.evals.run import evaluate
 from mixtura.evals.tasks import dataset, gsm8k, jsonl
 from mixtura.models.fake import echo
-from mixtura.models.wrappers.budget_wait import InFlight, WaitForBudget
+from mixtura.models.wrappers.budget_queue import BudgetQueued, InFlight
 from tests.support import evaluations
 from tests.support.evaluations import REFUSED, SUMS, evaluated, evaluating, known, written
 from tests.support.upstream import Script
@@ -428,7 +428,7 @@ def test_answers_that_wait_for_room_under_a_cap_ask_again_only_when_one_has_ende
     turns = InFlight()
 
     async def all_of_them():
-        calls = [WaitForBudget(narrow, turns).complete(ask("Why?")) for _ in range(10)]
+        calls = [BudgetQueued(narrow, turns).complete(ask("Why?")) for _ in range(10)]
         return await asyncio.gather(*calls)
 
     assert len(asyncio.run(all_of_them())) == 10

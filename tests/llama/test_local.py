@@ -29,7 +29,7 @@ from mixtura import (
     ask,
     streamed,
 )
-from mixtura.config.model_factory import ModelFactory
+from mixtura.config.model_builder import ModelBuilder
 from mixtura.config.schema import ModelTable
 from mixtura.models.llama_cpp import Local
 from mixtura.models.openai import OpenAI
@@ -229,7 +229,7 @@ def test_served_and_embedded_models_mix_in_one_run(served, smol):
 
 
 def test_a_local_model_that_says_nothing_is_asked_once_more(embedded, tmp_path):
-    model = ModelFactory({}, tmp_path).build_local(
+    model = ModelBuilder({}, tmp_path).build_local(
         "tiny", str(embedded), ModelTable(model=str(embedded))
     )
     mute = Request(ASK.messages, Sampling(max_tokens=8, stop=tuple(string.printable)))

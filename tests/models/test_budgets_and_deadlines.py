@@ -32,11 +32,11 @@ from mixtura.core.errors import DeadlineExceededError
 from mixtura.engine.call_context import deadline_scope
 from mixtura.engine.kept_drafts import KeptDrafts, list_seats, reuse_drafts
 from mixtura.models.fake import FailedCall, Scripted, echo, failing_model, slow_model
-from mixtura.models.wrappers.budget import Budgeted
+from mixtura.models.wrappers.budget_per_attempt import BudgetedPerAttempt
+from mixtura.models.wrappers.budget_per_run import BudgetedPerRun
 from mixtura.models.wrappers.cache import Cached
 from mixtura.models.wrappers.deadline import Deadlined, with_layer_deadlines
 from mixtura.models.wrappers.hedge import Hedged
-from mixtura.models.wrappers.meter import Metered
 from mixtura.models.wrappers.rate_limit import Limited, RateLimiter, RateLimits
 from mixtura.models.wrappers.retry import Retrying
 from mixtura.storage.answer_cache import AnswerCache
@@ -46,10 +46,10 @@ from tests.support.call_models import ASK, Clock, dear
 
 
 def team(*names, chief="chief", wrote=2, delay=0.0):
-    """Metered doubles: each call reads what it reads and writes *wrote* tokens."""
+    """Doubles with a budget per attempt: each reads what it reads and writes *wrote* tokens."""
 
     def member(name):
-        return Metered(Scripted(name, ["x"] * 5000, usage=Usage(3, wrote), delay=delay))
+        return BudgetedPerAttempt(Scripted(name, ["x"] * 5000, usage=Usage(3, wrote), delay=delay))
 
     sampling = Sampling(max_tokens=10)
     layer = Layer(tuple(Proposer(member(n), sampling) for n in names))
@@ -68,7 +68,7 @@ def asked_of(mixture):
 def test_a_run_that_might_pass_its_cap_is_refused_before_anything_is_asked():
     mixture = team("a", "b")
     cap = worst_of(mixture).dollars - 0.01
-    capped = Budgeted(mixture, lambda: [RunCap("this run", cap)], dear)
+    capped = BudgetedPerRun(mixture, lambda: [RunCap("this run", cap)], dear)
 
     with pytest.raises(BudgetExceededError, match="over its cap of"):
         run(capped.complete(ASK))
@@ -79,7 +79,7 @@ def test_a_run_that_fits_is_made_and_its_purse_holds_only_what_was_spent():
     mixture = team("a", "b")
     purse = RunCap("this run", worst_of(mixture).dollars)
 
-    answer = run(Budgeted(mixture, lambda: [purse], dear).complete(ASK))
+    answer = run(BudgetedPerRun(mixture, lambda: [purse], dear).complete(ASK))
 
     assert purse.committed_spend == Spend(dear("", answer.usage), answer.usage.total_tokens)
     assert answer.usage == Usage(9, 6)
@@ -97,9 +97,9 @@ def test_a_cap_counts_only_what_is_asked_again(kept, asks_missing):
     worst = worst_case_spend(forecast_calls(mixture, ASK, without=without), dear)[0].dollars
     with reuse_drafts(drafts):
         purse, less = RunCap("this run", worst), RunCap("this run", worst - 0.01)
-        answer = run(Budgeted(mixture, lambda: [purse], dear).complete(ASK))
+        answer = run(BudgetedPerRun(mixture, lambda: [purse], dear).complete(ASK))
         with pytest.raises(BudgetExceededError, match="over its cap of"):
-            run(Budgeted(mixture, lambda: [less], dear).complete(ASK))
+            run(BudgetedPerRun(mixture, lambda: [less], dear).complete(ASK))
 
     assert asked_of(mixture) == 4 - len(without)
     assert purse.committed_spend.dollars == dear("", answer.usage)
@@ -109,7 +109,7 @@ def test_a_thousand_parallel_requests_on_the_money_of_ten_overspend_nothing():
     mixture = team("a", "b", delay=0.01)
     worst = worst_of(mixture)
     purse = RunCap("all", worst.dollars * 10)
-    capped = Budgeted(mixture, lambda: [purse], dear)
+    capped = BudgetedPerRun(mixture, lambda: [purse], dear)
 
     async def crowd():
         async with asyncio.TaskGroup() as group:
@@ -136,14 +136,14 @@ def test_at_the_cap_a_run_may_degrade_to_fewer_proposers_and_then_to_one_model()
         kept = replace(mixture, layers=(Layer(mixture.layers[0].proposers[: 3 - cut]),)
                        if cut < 3 else ())  # fmt: skip
         cap = worst_of(kept).dollars
-        budget = Budgeted(smaller, lambda cap=cap: [RunCap("this run", cap)], dear,
+        budget = BudgetedPerRun(smaller, lambda cap=cap: [RunCap("this run", cap)], dear,
                           at_the_cap="degrade")  # fmt: skip
 
         answer = run(budget.complete(ASK))
 
         assert asked_of(smaller) == calls
         assert answer.degraded[0].startswith("the budget:")
-    poor = Budgeted(mixture, lambda: [RunCap("this run", 1.0)], dear, at_the_cap="degrade")
+    poor = BudgetedPerRun(mixture, lambda: [RunCap("this run", 1.0)], dear, at_the_cap="degrade")
     with pytest.raises(BudgetExceededError):
         run(poor.complete(ASK))
 
@@ -155,28 +155,28 @@ def test_a_retry_beyond_what_was_set_aside_is_not_made():
     async def nowait(_):
         pass
 
-    flaky = Retrying(Metered(double), sleep=nowait)
+    flaky = Retrying(BudgetedPerAttempt(double), sleep=nowait)
     alone = Mixture(layers=(), aggregator=Aggregator(flaky, Sampling(max_tokens=10)))
     exactly = worst_of(alone).dollars
 
     with pytest.raises(BudgetExceededError, match="no room for this attempt"):
-        run(Budgeted(alone, lambda: [RunCap("this run", exactly)], dear).complete(ASK))
+        run(BudgetedPerRun(alone, lambda: [RunCap("this run", exactly)], dear).complete(ASK))
     assert len(double.asked) == 1
 
 
 def test_what_a_capped_mixture_inside_another_spends_is_spent_of_both():
     def member(name):
-        return Metered(Scripted(name, ["x"] * 3, usage=Usage(10, 5)))
+        return BudgetedPerAttempt(Scripted(name, ["x"] * 3, usage=Usage(10, 5)))
 
     sampling = Sampling(max_tokens=10)
     inner = Mixture(layers=(), aggregator=Aggregator(member("inner"), sampling), name="inner")
     own, whole = RunCap("inner", 1_000_000.0), RunCap("outer", 1_000_000.0)
     outer = Mixture(
-        layers=(Layer((Proposer(Budgeted(inner, lambda: [own], dear)),)),),
+        layers=(Layer((Proposer(BudgetedPerRun(inner, lambda: [own], dear)),)),),
         aggregator=Aggregator(member("chief"), sampling),
     )
 
-    run(Budgeted(outer, lambda: [whole], dear).complete(ASK))
+    run(BudgetedPerRun(outer, lambda: [whole], dear).complete(ASK))
 
     assert own.committed_spend.tokens == 15
     assert whole.committed_spend.tokens == 30
@@ -186,27 +186,27 @@ def test_a_cap_in_dollars_needs_every_price_and_one_in_tokens_none():
     mixture = team("a")
 
     with pytest.raises(ConfigError, match=r"price of every model.*unknown"):
-        run(Budgeted(mixture, lambda: [RunCap("r", 5.0)], lambda *_: None).complete(ASK))
-    tokens = Budgeted(mixture, lambda: [RunCap("r", tokens=5000)], lambda *_: None)
+        run(BudgetedPerRun(mixture, lambda: [RunCap("r", 5.0)], lambda *_: None).complete(ASK))
+    tokens = BudgetedPerRun(mixture, lambda: [RunCap("r", tokens=5000)], lambda *_: None)
     assert run(tokens.complete(ASK)).text == "x"
 
 
 def test_under_a_cap_every_call_has_a_longest_answer():
     double = Scripted("m", ["x"])
-    alone = Mixture(layers=(), aggregator=Aggregator(Metered(double)))
+    alone = Mixture(layers=(), aggregator=Aggregator(BudgetedPerAttempt(double)))
 
-    run(Budgeted(alone, lambda: [RunCap("r", tokens=99_999)], dear).complete(ASK))
+    run(BudgetedPerRun(alone, lambda: [RunCap("r", tokens=99_999)], dear).complete(ASK))
 
     assert double.asked[0].sampling.max_tokens == 4096
 
 
 def test_a_failed_run_gives_back_what_it_did_not_spend():
     error = FailedCall(UnavailableError("cut"), (Charge("m", Usage(3, 1), "failed"),))
-    alone = Mixture(layers=(), aggregator=Aggregator(Metered(failing_model(error, "m"))))
+    alone = Mixture(layers=(), aggregator=Aggregator(BudgetedPerAttempt(failing_model(error, "m"))))
     purse = RunCap("r", 10_000.0)
 
     with pytest.raises(UnavailableError):
-        run(Budgeted(alone, lambda: [purse], dear).complete(ASK))
+        run(BudgetedPerRun(alone, lambda: [purse], dear).complete(ASK))
     assert purse.committed_spend == Spend(4.0, 4)
 
 
@@ -375,7 +375,7 @@ def test_a_run_that_is_out_of_time_has_its_whole_bill():
     x = Scripted("x", ["here"], usage=Usage(5, 1))
     team = Mixture(layers=(Layer((Proposer(x),)),), aggregator=Aggregator(stuck("chief")))
     purse = RunCap("all", tokens=10**9)
-    capped = Budgeted(team, lambda: [purse], lambda m, u: None)
+    capped = BudgetedPerRun(team, lambda: [purse], lambda m, u: None)
 
     with open_ledger() as ledger, pytest.raises(DeadlineExceededError):
         run(Deadlined(capped, 0.05).complete(ASK))

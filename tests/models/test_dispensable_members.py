@@ -22,7 +22,7 @@ from mixtura import (
 from mixtura.billing.forecast import forecast_calls
 from mixtura.billing.spending_caps import RunCap
 from mixtura.models.fake import Scripted, echo
-from mixtura.models.wrappers.budget import Budgeted
+from mixtura.models.wrappers.budget_per_run import BudgetedPerRun
 from mixtura.models.wrappers.cache import Cached
 from mixtura.models.wrappers.hedge import Hedged
 from mixtura.models.wrappers.rate_limit import Limited, RateLimiter, RateLimits
@@ -185,7 +185,9 @@ def within_a_mixture(model):
     ids=["fallback", "elsewhere", "wrapped", "a mixture elsewhere"],
 )
 def test_who_may_stand_in_without_a_price_is_refused_before_anything_is_asked(model):
-    capped = Budgeted(model, lambda: [RunCap("r", 1e9)], lambda m, u: DEAR(u) if m == "a" else None)
+    capped = BudgetedPerRun(
+        model, lambda: [RunCap("r", 1e9)], lambda m, u: DEAR(u) if m == "a" else None
+    )
 
     with pytest.raises(ConfigError, match=r"that of b is unknown"):
         run(capped.complete(ASK))
@@ -196,7 +198,7 @@ def test_a_mixture_as_a_fallback_is_priced_by_its_members():
     alone = Mixture(layers=(), aggregator=Aggregator(echo("a"), fallbacks=(spare,)))
 
     assert run(
-        Budgeted(
+        BudgetedPerRun(
             alone, lambda: [RunCap("r", 1e9)], lambda m, u: DEAR(u) if m in "ab" else None
         ).complete(ASK)
     )
@@ -204,6 +206,6 @@ def test_a_mixture_as_a_fallback_is_priced_by_its_members():
 
 def test_members_that_are_not_metered_are_paid_for_all_the_same():
     purse = RunCap("r", 1e9)
-    answer = run(Budgeted(Mixture.of([echo()], echo()), lambda: [purse], dear).complete(ASK))
+    answer = run(BudgetedPerRun(Mixture.of([echo()], echo()), lambda: [purse], dear).complete(ASK))
 
     assert purse.committed_spend.tokens == answer.usage.total_tokens > 0

@@ -134,7 +134,7 @@ def test_a_query_holds_no_more_than_the_member_was_shown(program):
     inside = Chunked("a", [wish("who is [EMAIL_1]"), "No one."])
     seat = Pseudonymized(inside, PrivateItems())
 
-    _, events = search(seat, program, ask("Who is anna@example.com?"), hide=seat.hide_text)
+    _, events = search(seat, program, ask("Who is anna@example.com?"), hide=seat.hide_query)
 
     (said,) = [e.notice for e in events if isinstance(e, Notice) and "searched" in e.notice]
     assert said == "searched the web: who is [EMAIL_1]"

@@ -33,7 +33,7 @@ from mixtura.billing.spending_caps import RunCap
 from mixtura.core.types import sum_usage
 from mixtura.engine.proposal_cache import ProposalCache
 from mixtura.models.fake import FailedCall, Scripted, echo, failing_model, slow_model
-from mixtura.models.wrappers.budget import Budgeted
+from mixtura.models.wrappers.budget_per_run import BudgetedPerRun
 from mixtura.models.wrappers.deadline import with_layer_deadlines
 from mixtura.patterns import BestOf, Chosen, Ranker, Sequential, Vote, self_moa
 from mixtura.patterns.sequential import draft_windows
@@ -272,23 +272,25 @@ def test_a_pattern_that_might_pass_its_cap_is_refused_before_anything_is_asked(n
     worst = worst_case_spend(forecast_calls(model, ASK), dear)[0].dollars
 
     with pytest.raises(BudgetExceededError, match="Nothing was sent"):
-        run(Budgeted(model, lambda: [RunCap("this run", worst - 0.001)], dear).complete(ASK))
+        run(BudgetedPerRun(model, lambda: [RunCap("this run", worst - 0.001)], dear).complete(ASK))
     assert all(p.model.asked == [] for p in model.layers[0].proposers)
 
-    run(Budgeted(model, lambda: [RunCap("this run", worst)], dear).complete(ASK))
+    run(BudgetedPerRun(model, lambda: [RunCap("this run", worst)], dear).complete(ASK))
 
 
 def test_at_the_cap_a_choice_shrinks_to_one_proposal_and_needs_no_judge():
     model = capped("rank")
     single = model.with_layers((Layer(model.layers[0].proposers[:1]),))
     worst = worst_case_spend(forecast_calls(single, ASK), dear)[0].dollars
-    budget = Budgeted(model, lambda: [RunCap("this run", worst)], dear, at_the_cap="degrade")
+    budget = BudgetedPerRun(model, lambda: [RunCap("this run", worst)], dear, at_the_cap="degrade")
 
     answer = run(budget.complete(ASK))
 
     assert answer.degraded == ("the budget: at most 1 of 3 proposals a layer",)
     assert len(answer.charges) == 1
-    less = Budgeted(model, lambda: [RunCap("this run", worst / 2)], dear, at_the_cap="degrade")
+    less = BudgetedPerRun(
+        model, lambda: [RunCap("this run", worst / 2)], dear, at_the_cap="degrade"
+    )
     with pytest.raises(BudgetExceededError):
         run(less.complete(ASK))
 
@@ -296,7 +298,7 @@ def test_at_the_cap_a_choice_shrinks_to_one_proposal_and_needs_no_judge():
 def test_at_the_cap_a_sequence_shrinks_to_its_aggregator():
     model = capped("sequential")
     worst = worst_case_spend(forecast_calls(model.with_layers(()), ASK), dear)[0].dollars
-    budget = Budgeted(model, lambda: [RunCap("this run", worst)], dear, at_the_cap="degrade")
+    budget = BudgetedPerRun(model, lambda: [RunCap("this run", worst)], dear, at_the_cap="degrade")
 
     answer = run(budget.complete(ASK))
 

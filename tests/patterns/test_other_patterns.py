@@ -34,7 +34,7 @@ from mixtura.billing.spending_caps import RunCap
 from mixtura.catalog.patterns import all_patterns
 from mixtura.core.call_ledger import open_ledger
 from mixtura.models.fake import FailedCall, Scripted, slow_model
-from mixtura.models.wrappers.budget import Budgeted
+from mixtura.models.wrappers.budget_per_run import BudgetedPerRun
 from tests.conftest import run
 from tests.support.forked_program import run_mixtura
 from tests.support.loopback import Answer, loopback
@@ -140,7 +140,9 @@ def test_it_is_capped_before_anything_is_asked_by_what_it_may_take_at_most(stran
 
     assert [call.model.name for call in team.planned_calls()] == ["cheap", "strong"]
     assert len(forecast_calls(team, ASK)) == team.call_count == 2
-    capped = Budgeted(team, lambda: [RunCap("this run", 0.0001)], lambda model, usage: price(usage))
+    capped = BudgetedPerRun(
+        team, lambda: [RunCap("this run", 0.0001)], lambda model, usage: price(usage)
+    )
     with pytest.raises(BudgetExceededError, match="Nothing was sent"):
         run(capped.complete(ASK))
     assert (cheap.asked, strong.asked) == ([], [])

@@ -286,6 +286,12 @@ def test_a_template_that_refuses_later_instructions_with_a_500_is_learned_from_t
     assert [m["role"] for m in bodies[-1]].count("system") == 1
 
 
+def asked_of_one_without(role: str, said: str):
+    """What a model is sent that refuses *role* in the words *said*, and what is told of it."""
+    never = strict(said, lambda roles: role not in roles)
+    return asked_of(never, (Message(role, "Be brief."), Message("user", "One?")))
+
+
 @pytest.mark.parametrize(
     "said",
     [
@@ -300,8 +306,7 @@ def test_a_template_that_refuses_later_instructions_with_a_500_is_learned_from_t
     ],
 )
 def test_a_refusal_of_any_instructions_is_learned_from_in_any_words(said: str):
-    never = strict(said, lambda roles: "system" not in roles)
-    bodies, _ = asked_of(never, (Message("system", "Be brief."), Message("user", "One?")))
+    bodies, _ = asked_of_one_without("system", said)
 
     assert bodies[1:] == [[{"role": "user", "content": "Be brief.\n\nOne?"}]] * 2
 
@@ -318,8 +323,7 @@ def test_a_refusal_of_any_instructions_is_learned_from_in_any_words(said: str):
     ],
 )
 def test_a_refusal_of_the_role_developer_is_learned_from_in_any_words(said: str):
-    never = strict(said, lambda roles: "developer" not in roles)
-    bodies, notices = asked_of(never, (Message("developer", "Be brief."), Message("user", "One?")))
+    bodies, notices = asked_of_one_without("developer", said)
 
     assert [body[0] for body in bodies[1:]] == [{"role": "system", "content": "Be brief."}] * 2
     assert notices == ["does not accept a developer message: it is sent as a system message"]

@@ -24,7 +24,7 @@ from mixtura.billing.forecast import forecast_calls
 from mixtura.billing.spending_caps import RunCap
 from mixtura.core.errors import BudgetExceededError
 from mixtura.models.fake import echo
-from mixtura.models.wrappers.budget import Budgeted
+from mixtura.models.wrappers.budget_per_run import BudgetedPerRun
 from mixtura.prompts.proposer_view import for_proposer
 from mixtura.protocols.openai.messages import message_from_json
 from mixtura.protocols.usage_estimates import estimate_usage
@@ -272,7 +272,7 @@ def test_no_cap_is_passed_by_what_is_large_anywhere_in_a_request(where: str):
     assert estimate_usage(request, "").prompt_tokens > 20_000
 
     team_ = Mixture.of([echo("a")], echo("b"))
-    capped = Budgeted(team_, lambda: [RunCap("this run", tokens=40_000)], lambda *_: 0.0)
+    capped = BudgetedPerRun(team_, lambda: [RunCap("this run", tokens=40_000)], lambda *_: 0.0)
     assert all(row.usage.prompt_tokens > 20_000 for row in forecast_calls(team_, request))
     with pytest.raises(BudgetExceededError):
         run(capped.complete(request))

@@ -9,17 +9,15 @@ import pytest
 from tests.support.agreement_reports import REPORT
 from tests.support.chat_server import QUESTION
 from tests.support.serving import serving, team
-from tests.support.upstream import Script, running
+from tests.support.upstream import Script, upstream_fixture
 
-
-@pytest.fixture(scope="module")
-def upstream():
-    with running() as found:
-        found.scripts = {
-            "a": Script("Because of scattering."), "b": Script("It is Rayleigh's doing."),
-            "chief": Script(json.dumps(REPORT)),
-        }  # fmt: skip
-        yield found
+upstream = upstream_fixture(
+    {
+        "a": Script("Because of scattering."),
+        "b": Script("It is Rayleigh's doing."),
+        "chief": Script(json.dumps(REPORT)),
+    }
+)
 
 
 @pytest.fixture(scope="module")

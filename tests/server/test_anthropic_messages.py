@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from mixtura import ImagePart, Message, OtherPart, Request, Sampling, TextPart, ToolCall
 from mixtura.server.apis.base import ApiError, MixtureOptions
-from tests.support.dialect_server import (
+from tests.support.api_server import (
     ASIDE,
     ASKED,
     GONE,

@@ -13,7 +13,8 @@ import openai
 import pytest
 
 from tests.support.serving import serving, team
-from tests.support.upstream import Script, running
+from tests.support.upstream import Script, honest, running, upstream_fixture
+from tests.support.upstream.dialects import frame
 
 URL = "/v1/chat/completions"
 OVER = ("completed", "failed", "cancelled", "expired")
@@ -58,11 +59,7 @@ def content(client, file_id: str) -> list[dict]:
     return [json.loads(line) for line in client.files.content(file_id).text.splitlines()]
 
 
-@pytest.fixture(scope="module")
-def upstream():
-    with running() as found:
-        found.scripts = {"a": Script("a says so."), "chief": Script("Because.")}
-        yield found
+upstream = upstream_fixture({"a": Script("a says so."), "chief": Script("Because.")})
 
 
 @pytest.fixture(scope="module")
@@ -242,6 +239,47 @@ def test_rows_of_the_other_endpoints_are_answered_in_their_form(server, endpoint
         else:
             assert openai.types.responses.Response(**body).output_text == "Because."
             assert body["usage"]["total_tokens"] > 0
+
+
+PAGE = "https://found.example/page"
+
+
+async def found_a_page(wire):
+    """An answer with the page that its model found."""
+    if wire.voice.body["model"] != "chief":
+        await honest(wire)
+        return
+    await wire.head()
+    await wire.send(frame({"choices": [], "citations": [PAGE]}))
+    await wire.say("Because.")
+    await wire.finish("stop")
+    await wire.end()
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "asked"),
+    [
+        (URL, {"messages": [{"role": "user", "content": "Why?"}]}),
+        ("/v1/completions", {"prompt": "Why?"}),
+        ("/v1/responses", {"input": "Why?"}),
+    ],
+)
+def test_a_row_of_every_endpoint_names_the_pages_that_were_found(tmp_path, endpoint, asked):
+    body = {"model": "team"} | asked
+    data = lines({"custom_id": "1", "method": "POST", "url": endpoint, "body": body})
+    with running() as found:
+        found.scripts = {"a": Script("So."), "chief": Script("Because.", ever=found_a_page)}
+        with serving(tmp_path, team(found, "a", "chief")) as server:
+            client = client_of(server)
+            file = client.files.create(file=("in.jsonl", data), purpose="batch")
+            batch = client.batches.create(
+                input_file_id=file.id, endpoint=endpoint, completion_window="24h"
+            )
+            batch = waited(client, batch)
+            assert batch.status == "completed", batch
+            (line,) = content(client, batch.output_file_id)
+    sources = line["response"]["body"]["mixtura"]["sources"]
+    assert [one["url"] for one in sources] == [PAGE]
 
 
 def test_a_batch_for_an_endpoint_has_rows_of_that_alone(server):

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from mixtura.server.apis.anthropic_messages import MessagesDialect
-from mixtura.server.apis.base import ApiError, Dialect
-from mixtura.server.apis.openai_chat import ChatDialect
-from mixtura.server.apis.openai_responses import ResponsesDialect
+from mixtura.server.apis.anthropic_messages import MessagesApi
+from mixtura.server.apis.base import ApiError, ServedApi
+from mixtura.server.apis.openai_chat import ChatCompletionsApi
+from mixtura.server.apis.openai_responses import ResponsesApi
 from tests.support import paths, tool_clients
 from tests.support.tool_clients import (
     ANTHROPIC_TOOLS,
@@ -460,29 +460,29 @@ def anything(dice: Random, depth: int) -> Any:
 
 
 @pytest.mark.parametrize(
-    "dialect", [ChatDialect(), ResponsesDialect(), MessagesDialect()], ids=lambda d: d.path
+    "api", [ChatCompletionsApi(), ResponsesApi(), MessagesApi()], ids=lambda d: d.path
 )
-def test_no_tool_choice_or_item_whatever_ends_in_anything_but_a_call_or_a_refusal(dialect):
-    said = "input" if dialect.path == RESPONSES else "messages"
+def test_no_tool_choice_or_item_whatever_ends_in_anything_but_a_call_or_a_refusal(api):
+    said = "input" if api.path == RESPONSES else "messages"
     taken = 0
     for number in range(1000):
-        dice = drawn(0, dialect.path, number)
-        body = body_of(dialect.path, None, {})
+        dice = drawn(0, api.path, number)
+        body = body_of(api.path, None, {})
         for name in ("tools", "tool_choice", "functions", "function_call", "mcp_servers", said):
             if dice.random() < 0.4:
                 rows = [anything(dice, 4) for _ in range(dice.randint(0, 3))]
                 single = name in ("tool_choice", "function_call")
                 before = body.get(name) or []
                 body[name] = anything(dice, 4) if single else [*before, *rows]
-        refused = read_by(dialect, body)
+        refused = read_by(api, body)
         taken += refused is None
         assert refused is None or refused.status == 400, body
     assert taken > 30
 
 
-def read_by(dialect: Dialect, body: dict[str, Any]) -> ApiError | None:
+def read_by(api: ServedApi, body: dict[str, Any]) -> ApiError | None:
     try:
-        dialect.parse_request(json.dumps(body).encode())
+        api.parse_request(json.dumps(body).encode())
     except ApiError as refused:
         return refused
     except Exception as error:

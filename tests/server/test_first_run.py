@@ -9,16 +9,12 @@ import pytest
 
 from mixtura.server.first_run import entry_refusal
 from tests.support.serving import serving
-from tests.support.upstream import Script, running
+from tests.support.upstream import Script, upstream_fixture
 
 KEY = "sk-entered-0123456789abcdef"
 
 
-@pytest.fixture(scope="module")
-def upstream():
-    with running() as found:
-        found.scripts = {"locked": Script("Opened.")}
-        yield found
+upstream = upstream_fixture({"locked": Script("Opened.")})
 
 
 def configuration(upstream, more: str = "") -> str:

@@ -15,7 +15,7 @@ from starlette.routing import Route
 from mixtura.config.config import load
 from mixtura.server.app import make_app
 from tests.support.serving import serving, team
-from tests.support.upstream import Script, running
+from tests.support.upstream import Script, upstream_fixture
 
 BODY = json.dumps(
     {"model": "team", "messages": [{"role": "user", "content": "Why?"}], "max_tokens": 20}
@@ -47,11 +47,7 @@ FURTHER_ROUTES = (
 """All others that are no file of the page, each tried with some of the headers."""
 
 
-@pytest.fixture(scope="module")
-def upstream():
-    with running() as found:
-        found.scripts = {name: Script("Fine.") for name in ("a", "chief")}
-        yield found
+upstream = upstream_fixture({name: Script("Fine.") for name in ("a", "chief")})
 
 
 @pytest.fixture(scope="module")

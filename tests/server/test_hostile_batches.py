@@ -11,7 +11,7 @@ import pytest
 
 from tests.server.test_batches import begun, client_of, content, key, lines, row, waited
 from tests.support.serving import serving, team
-from tests.support.upstream import Script, running
+from tests.support.upstream import Script, upstream_fixture
 
 LIMITS = "[serve]\nlargest_megabytes = 0.2\n[serve.batches]\nfile_megabytes = 1\nmegabytes = 3\n"
 DEEP = json.loads("[" * 900 + "]" * 900)
@@ -54,11 +54,7 @@ HOSTILE = {
 }
 
 
-@pytest.fixture(scope="module")
-def upstream():
-    with running() as found:
-        found.scripts = {name: Script("So.") for name in ("a", "chief", "dear")}
-        yield found
+upstream = upstream_fixture({name: Script("So.") for name in ("a", "chief", "dear")})
 
 
 @pytest.fixture(scope="module")

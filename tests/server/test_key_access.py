@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from mixtura.config.config import load
 from mixtura.core.errors import ConfigError
 from tests.support.serving import serving, team
-from tests.support.upstream import Script, running
+from tests.support.upstream import Script, upstream_fixture
 
 TITLE = (
     "### Task:\nGenerate a concise, 3-5 word title with an emoji.\n### Guidelines:\n- Be short.\n"
@@ -46,11 +46,7 @@ side = "b"
 MEMBERS = ("a", "b", "secret", "spare", "chief")
 
 
-@pytest.fixture(scope="module")
-def upstream():
-    with running() as found:
-        found.scripts = {name: Script(f"{name} says so.") for name in MEMBERS}
-        yield found
+upstream = upstream_fixture({name: Script(f"{name} says so.") for name in MEMBERS})
 
 
 @pytest.fixture(scope="module")

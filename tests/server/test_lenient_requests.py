@@ -37,7 +37,7 @@ ASK: dict[str, dict[str, Any]] = {
     "responses": {"input": "Why?"},
     "messages": {"messages": [{"role": "user", "content": "Why?"}]},
 }
-DIALECTS = list(ASK)
+APIS = list(ASK)
 
 
 @pytest.fixture(scope="module")
@@ -73,31 +73,27 @@ def test_the_words_of_an_open_server_reach_its_api_and_are_said_where_one_has_no
     ]
 
 
-@pytest.mark.parametrize("dialect", DIALECTS)
-def test_every_word_that_only_changes_the_drawing_is_handed_on_in_each_dialect(
-    served: Team, dialect: str
-):
+@pytest.mark.parametrize("api", APIS)
+def test_every_word_that_only_changes_the_drawing_is_handed_on_in_each_api(served: Team, api: str):
     own = {"thinking", "reasoning", "reasoning_effort", "parallel_tool_calls", "verbosity",
            "top_k", "logit_bias", "presence_penalty", "frequency_penalty",
            "service_tier"}  # fmt: skip
     words = dict.fromkeys(sorted(OPTIONAL_PARAMETERS - own), 1) | {"top_k": 3}
-    answer = served.ask(dialect, ASK[dialect] | words)
+    answer = served.ask(api, ASK[api] | words)
 
     assert answer.status == 200, answer.body
     (sent,) = served.sent()
     assert {name: sent.get(name) for name in words} == words
 
 
-@pytest.mark.parametrize("dialect", ["chat", "responses"])
+@pytest.mark.parametrize("api", ["chat", "responses"])
 @pytest.mark.parametrize("tier", ["flex", "priority", "scale"])
-def test_a_tier_is_handed_on_and_named_where_an_api_has_no_such(
-    served: Team, dialect: str, tier: str
-):
-    answer = served.ask(dialect, ASK[dialect] | {"model": "team-o", "service_tier": tier})
+def test_a_tier_is_handed_on_and_named_where_an_api_has_no_such(served: Team, api: str, tier: str):
+    answer = served.ask(api, ASK[api] | {"model": "team-o", "service_tier": tier})
     assert answer.status == 200, answer.body
     assert served.sent("o")[0]["service_tier"] == tier
 
-    answer = served.ask(dialect, ASK[dialect] | {"model": "team-c", "service_tier": tier})
+    answer = served.ask(api, ASK[api] | {"model": "team-c", "service_tier": tier})
     assert answer.status == 200, answer.body
     assert "service_tier" not in served.sent("c")[0]
     assert answer.json["mixtura"]["notices"] == ["c: does not accept service_tier: it was left out"]
@@ -111,9 +107,9 @@ def test_a_tier_that_there_is_without_a_word_is_not_handed_on(served: Team, tier
 
 
 def test_anthropics_standard_tier_is_taken_and_goes_on_in_each_apis_own_word(served: Team):
-    for model, dialect, sent in (("o", "openai", "default"), ("c", "anthropic", "standard_only")):
+    for model, api, sent in (("o", "openai", "default"), ("c", "anthropic", "standard_only")):
         answer = served.ask("messages", ASK["messages"] | {"service_tier": "standard_only"}, model)
-        assert answer.status == 200, (dialect, answer.body)
+        assert answer.status == 200, (api, answer.body)
         assert served.sent(model)[0]["service_tier"] == sent
         assert answer.json["mixtura"]["notices"] == []
 
@@ -140,11 +136,11 @@ UNDONE: list[tuple[str, dict[str, Any], list[str]]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("dialect", "more", "left_out"), UNDONE)
+@pytest.mark.parametrize(("api", "more", "left_out"), UNDONE)
 def test_what_an_answer_is_as_good_without_is_left_out_and_named(
-    served: Team, dialect: str, more: dict[str, Any], left_out: list[str]
+    served: Team, api: str, more: dict[str, Any], left_out: list[str]
 ):
-    answer = served.ask(dialect, ASK[dialect] | more)
+    answer = served.ask(api, ASK[api] | more)
 
     assert answer.status == 200, answer.body
     assert answer.json["mixtura"]["left_out"] == left_out
@@ -216,12 +212,10 @@ def test_what_an_assistant_said_in_refusing_is_its_message(served: Team, content
     assert {"role": "assistant", "content": "No way."} in sent["messages"]
 
 
-@pytest.mark.parametrize("dialect", DIALECTS)
-def test_words_that_reach_other_models_or_cost_more_are_left_out_and_said(
-    served: Team, dialect: str
-):
+@pytest.mark.parametrize("api", APIS)
+def test_words_that_reach_other_models_or_cost_more_are_left_out_and_said(served: Team, api: str):
     words = {name: ["dear/model"] for name in BLOCKED_PARAMETERS}
-    answer = served.ask(dialect, ASK[dialect] | words)
+    answer = served.ask(api, ASK[api] | words)
 
     assert answer.status == 200, answer.body
     (sent,) = served.sent()
@@ -317,11 +311,11 @@ TAKEN: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
 ]
 
 
-@pytest.mark.parametrize(("dialect", "more", "sent"), TAKEN)
+@pytest.mark.parametrize(("api", "more", "sent"), TAKEN)
 def test_numbers_and_nothings_are_taken_as_official_servers_take_them(
-    served: Team, dialect: str, more: dict[str, Any], sent: dict[str, Any]
+    served: Team, api: str, more: dict[str, Any], sent: dict[str, Any]
 ):
-    answer = served.ask(dialect, ASK[dialect] | more)
+    answer = served.ask(api, ASK[api] | more)
 
     assert answer.status == 200, answer.body
     (body,) = served.sent()
@@ -331,7 +325,7 @@ def test_numbers_and_nothings_are_taken_as_official_servers_take_them(
 
 
 @pytest.mark.parametrize(
-    ("dialect", "more", "param"),
+    ("api", "more", "param"),
     [
         ("chat", {"max_tokens": 4096.5}, "max_tokens"),
         ("chat", {"max_tokens": "4096"}, "max_tokens"),
@@ -343,19 +337,19 @@ def test_numbers_and_nothings_are_taken_as_official_servers_take_them(
     ],
 )
 def test_what_is_no_whole_number_or_no_content_is_refused_by_name(
-    served: Team, dialect: str, more: dict[str, Any], param: str
+    served: Team, api: str, more: dict[str, Any], param: str
 ):
-    answer = served.ask(dialect, ASK[dialect] | more)
+    answer = served.ask(api, ASK[api] | more)
 
     assert answer.status == 400
     assert f"`{param}`" in str(answer.json["error"]["message"])
 
 
-@pytest.mark.parametrize("dialect", DIALECTS)
-def test_an_assistant_that_said_nothing_is_taken(served: Team, dialect: str):
+@pytest.mark.parametrize("api", APIS)
+def test_an_assistant_that_said_nothing_is_taken(served: Team, api: str):
     rows = [{"role": "user", "content": "One?"}, {"role": "assistant", "content": None},
             {"role": "user", "content": "Two?"}]  # fmt: skip
-    answer = served.ask(dialect, {"input" if dialect == "responses" else "messages": rows})
+    answer = served.ask(api, {"input" if api == "responses" else "messages": rows})
 
     assert answer.status == 200, answer.body
     (body,) = served.sent()
@@ -378,20 +372,20 @@ def packed(name: str, data: bytes) -> bytes:
             return data
 
 
-@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("api", APIS)
 @pytest.mark.parametrize("name", ["gzip", "x-gzip", "deflate", "raw deflate", "identity"])
-def test_a_compressed_body_is_read(served: Team, dialect: str, name: str):
-    body = json.dumps({"model": "o", **MORE[dialect], **ASK[dialect]}).encode()
+def test_a_compressed_body_is_read(served: Team, api: str, name: str):
+    body = json.dumps({"model": "o", **MORE[api], **ASK[api]}).encode()
     answer = served.served.post(
-        PATHS[dialect], packed(name, body), Content_Encoding=name.removeprefix("raw ")
+        PATHS[api], packed(name, body), Content_Encoding=name.removeprefix("raw ")
     )
     assert answer.status == 200, answer.body
 
 
-@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("api", APIS)
 @pytest.mark.parametrize("name", ["br", "zstd", "gzip, br", "gzip, gzip", "nonsense"])
-def test_another_encoding_is_a_415_that_names_it(served: Team, dialect: str, name: str):
-    answer = served.served.post(PATHS[dialect], b"{}", Content_Encoding=name)
+def test_another_encoding_is_a_415_that_names_it(served: Team, api: str, name: str):
+    answer = served.served.post(PATHS[api], b"{}", Content_Encoding=name)
 
     assert answer.status == 415
     assert f"`Content-Encoding: {name}`" in answer.json["error"]["message"]
@@ -523,18 +517,18 @@ def responses_calls(events: list[dict[str, Any]]) -> tuple[list[tuple[str, str]]
 READ = {"chat": chat_calls, "responses": responses_calls, "messages": messages_calls}
 
 
-@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("api", APIS)
 @pytest.mark.parametrize("text", ["", "I look."])
 @pytest.mark.parametrize("late", ["", " Done."])
 @pytest.mark.parametrize("calls", [1, 3])
 @pytest.mark.parametrize("ids", [True, False])
 def test_arguments_of_calls_stream_in_the_pieces_in_which_they_came(
-    served: Team, dialect: str, text: str, late: str, calls: int, ids: bool
+    served: Team, api: str, text: str, late: str, calls: int, ids: bool
 ):
     served.script("o", calling(calls, text=text, late=late, ids=ids))
-    events = served.events(dialect, ASK[dialect] | {"tools": [TOOLS[dialect]]})
+    events = served.events(api, ASK[api] | {"tools": [TOOLS[api]]})
     served.script("o", Script())
-    found, pieces, said = READ[dialect](events)
+    found, pieces, said = READ[api](events)
 
     assert [arguments for _, arguments in found] == [ARGUMENTS] * calls
     assert len({name for name, _ in found}) == calls
@@ -543,8 +537,8 @@ def test_arguments_of_calls_stream_in_the_pieces_in_which_they_came(
     assert said == text + late
 
 
-@pytest.mark.parametrize("dialect", DIALECTS)
-def test_a_piece_of_arguments_is_sent_before_the_next_one_is_written(served: Team, dialect: str):
+@pytest.mark.parametrize("api", APIS)
+def test_a_piece_of_arguments_is_sent_before_the_next_one_is_written(served: Team, api: str):
     read = threading.Event()
 
     async def play(wire: Wire) -> None:
@@ -560,10 +554,10 @@ def test_a_piece_of_arguments_is_sent_before_the_next_one_is_written(served: Tea
         await wire.end()
 
     served.script("o", Script(ever=play))
-    body = {"model": "o", "stream": True, "tools": [TOOLS[dialect]], **MORE[dialect]}
+    body = {"model": "o", "stream": True, "tools": [TOOLS[api]], **MORE[api]}
     request = urllib.request.Request(
-        served.served.url + PATHS[dialect],
-        json.dumps(body | ASK[dialect]).encode(),
+        served.served.url + PATHS[api],
+        json.dumps(body | ASK[api]).encode(),
         {"Content-Type": "application/json"},
     )
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -579,12 +573,12 @@ def test_a_piece_of_arguments_is_sent_before_the_next_one_is_written(served: Tea
     assert lines > 1
 
 
-@pytest.mark.parametrize("dialect", DIALECTS)
-def test_a_call_without_arguments_is_whole_in_a_stream(served: Team, dialect: str):
+@pytest.mark.parametrize("api", APIS)
+def test_a_call_without_arguments_is_whole_in_a_stream(served: Team, api: str):
     served.script("o", Script(tool=("look", ""), finish="tool_calls", text=""))
-    events = served.events(dialect, ASK[dialect] | {"tools": [TOOLS[dialect]]})
+    events = served.events(api, ASK[api] | {"tools": [TOOLS[api]]})
     served.script("o", Script())
-    found, _, _ = READ[dialect](events)
+    found, _, _ = READ[api](events)
 
     assert [json.loads(arguments or "{}") for _, arguments in found] == [{}]
 
@@ -687,8 +681,8 @@ def test_a_person_who_asks_for_a_title_is_a_person():
 
 def test_a_whole_call_of_a_double_is_sent_at_the_end():
     from mixtura.server.apis.base import ApiCall, ResponseMeta
-    from mixtura.server.apis.openai_chat import ChatDialect
+    from mixtura.server.apis.openai_chat import ChatCompletionsApi
 
-    writer = ChatDialect().create_writer(ApiCall("m", ask("q")), ResponseMeta("1", 1))
+    writer = ChatCompletionsApi().create_writer(ApiCall("m", ask("q")), ResponseMeta("1", 1))
     answer = Completion(Message("assistant", "", (ToolCall("c", "look", "{}"),)), "m", "tool_calls")
     assert b'"arguments":"{}"' in writer.write_finish(0, answer)

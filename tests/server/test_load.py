@@ -191,8 +191,8 @@ def test_the_loop_goes_round_while_a_long_conversation_is_made_ready(upstream):
     assert rounds - upstream_free > 100
 
 
-def calls_in(dialect, number):
-    if dialect == "responses":
+def calls_in(api, number):
+    if api == "responses":
         made = [
             {"type": "function_call", "call_id": f"c{i}", "name": "look", "arguments": "{}"}
             for i in range(number)
@@ -202,7 +202,7 @@ def calls_in(dialect, number):
             for i in range(number)
         ]
         return {"input": [{"role": "user", "content": "Look."}, *made, *brought]}
-    if dialect == "messages":
+    if api == "messages":
         made = [
             {"type": "tool_use", "id": f"c{i}", "name": "look", "input": {}} for i in range(number)
         ]
@@ -222,7 +222,7 @@ def calls_in(dialect, number):
 
 
 @pytest.mark.parametrize("path", ["chat/completions", "responses", "messages"])
-def test_twenty_thousand_tool_calls_are_answered_in_every_dialect(upstream, tmp_path, path):
+def test_twenty_thousand_tool_calls_are_answered_in_every_api(upstream, tmp_path, path):
     with serving(tmp_path, team(upstream, "a", "b", "chief")) as server:
         body = {"model": "default"} | calls_in(path, 20_000)
         assert server.post(f"/v1/{path}", body).status == 200

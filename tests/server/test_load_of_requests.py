@@ -184,13 +184,13 @@ def test_a_prompt_of_tokens_is_refused_by_its_first(token: str, monkeypatch: pyt
     monkeypatch.setattr(openai_completions, "decode_body", decoded)
     body = f'{{"model": "a", "n": [1], "prompt": [ {", ".join([token] * 10_000)}]}}'
     with pytest.raises(ApiError, match="tokens mean something else to every model") as refused:
-        openai_completions.CompletionsDialect().parse_request(body.encode())
+        openai_completions.CompletionsApi().parse_request(body.encode())
     assert refused.value.param == "prompt[0]"
     assert decoded.calls == 0
 
 
 def test_prompts_of_texts_are_read_and_what_is_none_is_refused():
-    read = openai_completions.CompletionsDialect().parse_request
+    read = openai_completions.CompletionsApi().parse_request
     assert read(b'{"model": "a", "prompt": ["[1]", "2"]}').n == 2
     assert read(b'{"model": "a", "prompt": "[1]"}').n == 1
     for body in (b"[1]", b"{", b'{"model": "a"}', b'{"model": "a", "prompt": [null]}'):
@@ -240,7 +240,7 @@ def test_a_list_of_more_than_four_megabytes_is_none(
 
         async def learned() -> tuple[Any, Any]:
             lists = model_lists.ModelLists(config)
-            await lists.learn_context_windows(["one"], patience=20)
+            await lists.learn_context_windows(["one"], timeout=20)
             return lists.listed_model("one"), get_model_info(config.model("one")).context_window
 
         found = run(learned())

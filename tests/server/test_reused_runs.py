@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
+from hashlib import sha256
 
 from tests.server.test_conversations import ask
 from tests.support import page_world
 from tests.support.agreement_reports import REPORT
+from tests.support.serving import serving
 from tests.support.upstream import Script
 
 served = page_world.served
@@ -149,3 +152,35 @@ def test_a_choice_is_only_of_two_answers_that_stand_beside_each_other(served):
     assert served.post("/api/choices", wish).status == 409
     assert served.post("/api/choices", wish | {"beside": "nothing"}).status == 404
     assert served.post("/api/choices", wish | {"choice": "both"}).status == 400
+
+
+def test_calls_asked_anew_by_hand_are_as_bounded_as_those_of_a_request(upstream, tmp_path):
+    for name in ("ann", "cleo"):
+        upstream.scripts[name] = Script(page_world.FIRST, ever=page_world.Gate())
+    configuration = page_world.configured(upstream, "[serve]\nmost_calls = 4\n")
+    with serving(tmp_path / "bounded", configuration) as server:
+        body = {"model": "team", "messages": [{"role": "user", "content": "Why?"}], "stream": True}
+        path = f"/api/runs/{server.post('/api/runs', body).json['run']}/control"
+        wish = {"action": "ask_again", "layer": 1, "index": 0, "model": "cleo"}
+        told = []
+        while "too_many_calls" not in told:
+            reply = server.post(path, wish)
+            told.append(reply.json["error"]["code"] if reply.body else "asked")
+
+    assert told.count("asked") == 4
+
+
+def test_a_key_that_may_use_less_than_before_gets_no_report_and_no_answer_anew(upstream, tmp_path):
+    def keys(models):
+        return f'[serve.keys.one]\nsha256 = "{sha256(b"one").hexdigest()}"\nmodels = {models}\n'
+
+    with serving(tmp_path / "s", page_world.configured(upstream, keys('["team", "ann"]'))) as first:
+        run = ask(replace(first, key="one"), "Why?")
+    asked = len(upstream.records)
+    with serving(tmp_path / "s", page_world.configured(upstream, keys('["ann"]'))) as server:
+        narrow = replace(server, key="one")
+        for wish in ({}, {"dry_run": True}):
+            assert narrow.post(f"/api/runs/{run}/agreement", wish).status == 403
+            assert again(narrow, run, ask="answer", **wish).status == 403
+        assert narrow.get(f"/api/runs/{run}").status == 200  # what it has been told is its own
+    assert len(upstream.records) == asked

@@ -18,14 +18,14 @@ from hypothesis import strategies as st
 from mixtura.config.config import load
 from mixtura.core.errors import StoreError
 from mixtura.server.apis.base import ResolvedReferences, UnresolvedCall
-from mixtura.server.apis.openai_responses import ResponsesDialect
+from mixtura.server.apis.openai_responses import ResponsesApi
 from mixtura.server.app import make_app
 from mixtura.storage.interfaces import DAY_SECONDS
 from mixtura.storage.responses import ConversationTooLongError, ResponseNotFoundError, ResponseStore
 from mixtura.storage.sqlite import MIGRATIONS, SqliteStore
 from tests.support.paths import CASES
 from tests.support.serving import serving, team
-from tests.support.upstream import Script, running
+from tests.support.upstream import Script, upstream_fixture
 
 ALICE, BOB = "alice-has-this-word", "bob-has-another-one"
 KEYS = "".join(
@@ -52,17 +52,15 @@ def configured(upstream, more=""):
     return whole.replace('["a", "caller", "cut", "slow"]', '["a"]')
 
 
-@pytest.fixture(scope="module")
-def upstream():
-    with running() as found:
-        found.scripts = {
-            "a": Script("A draft."),
-            "chief": Script("Blue light scatters."),
-            "caller": Script("", tool=("weather", '{"town": "Rome"}')),
-            "cut": Script("Blue light", finish="length"),
-            "slow": Script("one two three four five six seven eight nine ten", pace=0.3),
-        }
-        yield found
+upstream = upstream_fixture(
+    {
+        "a": Script("A draft."),
+        "chief": Script("Blue light scatters."),
+        "caller": Script("", tool=("weather", '{"town": "Rome"}')),
+        "cut": Script("Blue light", finish="length"),
+        "slow": Script("one two three four five six seven eight nine ten", pace=0.3),
+    }
+)
 
 
 @pytest.fixture(scope="module")
@@ -479,8 +477,8 @@ def test_the_models_see_the_same_however_much_of_a_conversation_is_referred_to(t
     ]
     body = {"model": "m", "previous_response_id": "resp_1", "input": own}
 
-    whole = ResponsesDialect().parse_request(json.dumps({"model": "m", "input": items}).encode())
-    referring = ResponsesDialect().parse_request(json.dumps(body).encode())
+    whole = ResponsesApi().parse_request(json.dumps({"model": "m", "input": items}).encode())
+    referring = ResponsesApi().parse_request(json.dumps(body).encode())
 
     assert isinstance(referring, UnresolvedCall)
     assert referring.items == tuple(i["id"] for i in own if i.get("type") == "item_reference")

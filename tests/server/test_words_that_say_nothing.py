@@ -29,12 +29,12 @@ def test_no_log_probabilities_are_asked_of_no_model(served: Team, member: str, s
     assert not {"logprobs", "top_logprobs"} & sent.keys()
 
 
-@pytest.mark.parametrize("dialect", PATHS)
-def test_a_body_may_begin_with_a_byte_order_mark(served: Team, dialect: str):
-    asked = {"input": "Why?"} if dialect == "responses" else ASK
-    body = json.dumps({"model": "o", **MORE[dialect], **asked}).encode("utf-8-sig")
+@pytest.mark.parametrize("api", PATHS)
+def test_a_body_may_begin_with_a_byte_order_mark(served: Team, api: str):
+    asked = {"input": "Why?"} if api == "responses" else ASK
+    body = json.dumps({"model": "o", **MORE[api], **asked}).encode("utf-8-sig")
 
-    assert served.served.post(PATHS[dialect], body).status == 200
+    assert served.served.post(PATHS[api], body).status == 200
 
 
 @pytest.mark.parametrize(("choice", "sent"), [("auto", ("auto", None)), ("none", ("none", None))])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -197,3 +198,30 @@ def test_one_damaged_run_hides_no_other_conversation(column, tmp_path):
         assert whole in [row["id"] for row in listed]
         assert book.conversations.get_conversation(whole)["turns"]
         assert book.conversations.get_conversation(damaged)["turns"]
+
+
+def test_a_search_waits_for_nobody_and_nobody_for_it(store, book):
+    keep(book, 1, **asked("What is rain?"))
+    with ThreadPoolExecutor(1) as others, store.transaction(alone="runs") as db:
+        db.execute("UPDATE runs SET state = 'failed'")  # and not yet committed
+        (row,) = others.submit(book.conversations.list_conversations, query="rain").result(30)
+        (run,) = others.submit(book.list_runs, query="rain").result(30)
+
+    with store.reading() as db, ThreadPoolExecutor(1) as others:
+        assert db.fetch_one("SELECT count(*) FROM turns")
+        assert others.submit(book.conversations.rename, row["id"], "Rain").result(30)
+    assert (row["state"], run["state"]) == ("answered", "answered")
+
+
+def test_a_word_without_end_and_words_without_number_are_cut_to_what_one_looks_for(book):
+    name = keep(book, 1, answer="a" * 400_000)
+
+    assert [row["id"] for row in book.list_runs(query="a" * 5000)] == [name]
+    assert [row["id"] for row in book.list_runs(query="a " * 5000 + "b")] == [name]
+
+
+def test_a_branch_of_many_turns_is_followed_once():
+    turns = [{"id": str(n), "previous": str(n - 1), "beside": None} for n in range(30_000)]
+    turns[0]["previous"] = "29999"  # damaged: it leads back to its own end
+
+    assert [turn["id"] for turn in find_branch(turns)] == list(map(str, range(30_000)))

@@ -431,7 +431,7 @@ def test_nothing_is_kept_and_no_file_made_where_that_is_off(tmp_path):
 
 
 def test_a_store_that_is_locked_loses_the_run_and_says_so_once(stores):
-    store = stores.open(patience=0.05)
+    store = stores.open(lock_timeout=0.05)
     store.check_usable()
     told = []
     book = RunStore(store)

@@ -82,7 +82,7 @@ def test_two_processes_share_the_cap_of_a_day(stores):
 
 
 def test_no_one_reserves_while_another_reckons_and_the_rest_of_the_store_goes_on(stores):
-    one, two = stores.open(), stores.open(patience=0.05)
+    one, two = stores.open(), stores.open(lock_timeout=0.05)
     for store in (one, two):
         store.check_usable()
     ledger = DailySpendLedger(two, "day")

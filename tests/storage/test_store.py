@@ -24,9 +24,9 @@ from mixtura.billing.spending_caps import DailyCap, RunCap, Spend
 from mixtura.core.errors import StoreError
 from mixtura.core.types import Charge
 from mixtura.models.fake import FailedCall, Scripted
-from mixtura.models.wrappers.budget import Budgeted
+from mixtura.models.wrappers.budget_per_attempt import BudgetedPerAttempt
+from mixtura.models.wrappers.budget_per_run import BudgetedPerRun
 from mixtura.models.wrappers.cache import Cached
-from mixtura.models.wrappers.meter import Metered
 from mixtura.models.wrappers.retry import Retrying
 from mixtura.storage.answer_cache import AnswerCache
 from mixtura.storage.runs import RunStore
@@ -47,7 +47,7 @@ def dear(model, usage):
 
 
 def alone(answers, **how):
-    model = Metered(Scripted("m", answers, usage=Usage(3, 2), **how))
+    model = BudgetedPerAttempt(Scripted("m", answers, usage=Usage(3, 2), **how))
     return Mixture(layers=(), aggregator=Aggregator(model, Sampling(max_tokens=10)))
 
 
@@ -64,7 +64,7 @@ def store(stores):
 
 def test_a_run_that_waits_for_a_locked_store_holds_up_no_one_else(store, stores):
     purse = DailyCap("the day", DailySpendLedger(store, "day"), dollars=1e9)
-    capped = Budgeted(alone(["x"]), lambda: [purse], dear)
+    capped = BudgetedPerRun(alone(["x"]), lambda: [purse], dear)
 
     async def watched(free):
         task = asyncio.create_task(capped.complete(ASK))
@@ -82,7 +82,7 @@ def test_a_run_that_waits_for_a_locked_store_holds_up_no_one_else(store, stores)
 def test_a_run_that_is_cancelled_while_it_waits_holds_nothing(store, stores):
     purse = DailyCap("the day", DailySpendLedger(store, "day"), dollars=1e9)
     first = RunCap("this run", 1e9)
-    capped = Budgeted(alone(["x"]), lambda: [first, purse], dear)
+    capped = BudgetedPerRun(alone(["x"]), lambda: [first, purse], dear)
 
     async def left():
         task = asyncio.create_task(capped.complete(ASK))
@@ -100,7 +100,7 @@ def test_a_run_that_is_cancelled_while_it_waits_holds_nothing(store, stores):
 def test_what_a_run_spent_under_a_lock_is_settled_when_the_lock_is_free(store, stores, cancelled):
     purse = DailyCap("the day", DailySpendLedger(store, "day"), dollars=1e9)
     mixture = alone(["x"], delay=30 if cancelled else 0.3)
-    capped = Budgeted(mixture, lambda: [purse], dear)
+    capped = BudgetedPerRun(mixture, lambda: [purse], dear)
     worst = worst_of(mixture)
 
     async def through():
@@ -129,7 +129,7 @@ def test_runs_of_two_stores_with_the_money_of_ten_overspend_nothing_under_a_lock
     cap = worst_of(alone(["x"])) * 10
     purses = [DailyCap("the day", DailySpendLedger(s, "day"), dollars=cap) for s in pair]
     models = [alone(["x"] * 99, delay=0.2) for _ in pair]
-    capped = [Budgeted(m, lambda p=p: [p], dear) for m, p in zip(models, purses, strict=True)]
+    capped = [BudgetedPerRun(m, lambda p=p: [p], dear) for m, p in zip(models, purses, strict=True)]
 
     async def one(i):
         try:
@@ -153,7 +153,7 @@ def test_runs_of_two_stores_with_the_money_of_ten_overspend_nothing_under_a_lock
 
 def test_an_attempt_that_needs_more_room_waits_for_the_lock_and_holds_up_no_one(store, stores):
     lost = FailedCall(UnavailableError("cut"), (Charge("m", Usage(3, 10), "failed"),))
-    flaky = Metered(Scripted("m", [lost, "fine"], usage=Usage(3, 2)))
+    flaky = BudgetedPerAttempt(Scripted("m", [lost, "fine"], usage=Usage(3, 2)))
 
     turns = []
 
@@ -172,7 +172,7 @@ def test_an_attempt_that_needs_more_room_waits_for_the_lock_and_holds_up_no_one(
     mixture = Mixture(layers=(), aggregator=Aggregator(model, Sampling(max_tokens=10)))
 
     with ExitStack() as holding:
-        assert run(Budgeted(mixture, lambda: [purse], dear).complete(ASK)).text == "fine"
+        assert run(BudgetedPerRun(mixture, lambda: [purse], dear).complete(ASK)).text == "fine"
     assert turns == [1] * 20
     assert purse.book.used_today()[0] == 18.0
 
@@ -199,7 +199,7 @@ def test_a_store_that_takes_nothing_refuses_a_capped_run_by_name(store, stores, 
         run(until_refused())
     if not full:
         with pytest.raises(StoreError, match=r"cannot be .*written"):
-            run(Budgeted(mixture, lambda: [first, purse], dear).complete(ASK))
+            run(BudgetedPerRun(mixture, lambda: [first, purse], dear).complete(ASK))
         assert first.committed_spend == Spend()
 
 

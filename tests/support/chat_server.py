@@ -7,20 +7,18 @@ import time
 import pytest
 
 from tests.support.serving import serving, team
-from tests.support.upstream import Script, running
+from tests.support.upstream import Script, upstream_fixture
 
 QUESTION = [{"role": "user", "content": "Why is the sky blue?"}]
 
 
-@pytest.fixture(scope="module")
-def upstream():
-    with running() as found:
-        found.scripts = {
-            "a": Script("Because of scattering."),
-            "b": Script("It is Rayleigh's doing."),
-            "chief": Script("Light scatters, blue most.", pace=0.01),
-        }
-        yield found
+upstream = upstream_fixture(
+    {
+        "a": Script("Because of scattering."),
+        "b": Script("It is Rayleigh's doing."),
+        "chief": Script("Light scatters, blue most.", pace=0.01),
+    }
+)
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""A server in front of a provider on loopback: one team a dialect, and what was sent upstream."""
+"""A server in front of a provider on loopback: one team a api, and what was sent upstream."""
 
 from __future__ import annotations
 
@@ -42,12 +42,10 @@ class Team:
         self.served = served
         self.upstream = upstream
 
-    def ask(self, dialect: str, body: Json, model: str = "o", **headers: str) -> Answer:
-        """A request in one of the dialects; what the provider was sent before is forgotten."""
+    def ask(self, api: str, body: Json, model: str = "o", **headers: str) -> Answer:
+        """A request in one of the APIs; what the provider was sent before is forgotten."""
         self.upstream.records.clear()
-        return self.served.post(
-            PATHS[dialect], {"model": model, **MORE[dialect], **body}, **headers
-        )
+        return self.served.post(PATHS[api], {"model": model, **MORE[api], **body}, **headers)
 
     def sent(self, model: str = "o") -> list[Json]:
         """The bodies that a model got."""
@@ -56,9 +54,9 @@ class Team:
     def script(self, model: str, script: Script) -> None:
         self.upstream.scripts[model] = script
 
-    def events(self, dialect: str, body: Json, model: str = "o") -> list[Json]:
+    def events(self, api: str, body: Json, model: str = "o") -> list[Json]:
         """The frames of a streamed answer."""
-        answer = self.ask(dialect, {**body, "stream": True}, model)
+        answer = self.ask(api, {**body, "stream": True}, model)
         assert answer.status == 200, answer.body
         lines = answer.body.decode().splitlines()
         return [

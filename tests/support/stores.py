@@ -37,7 +37,7 @@ class TestStores:
         self._opened: list[Store] = []
 
     def open(self, **how: Any) -> Store:
-        """One more store of the same database; *how*: ``patience``, ``clock``."""
+        """One more store of the same database; *how*: ``lock_timeout``, ``clock``."""
         store = open_store(parse_store_address(self.address, Path()), **how)
         self._opened.append(store)
         return store

@@ -84,7 +84,7 @@ def world(tmp_path_factory):
 
 
 def body_of(path: str, tools: Any, more: dict[str, Any], model: str = "team") -> dict[str, Any]:
-    """A request in one of the dialects; *more* may replace anything."""
+    """A request in one of the APIs; *more* may replace anything."""
     body: dict[str, Any] = {"model": model, "tools": tools}
     body |= {"input": [ASKED]} if path == RESPONSES else {"messages": [ASKED]}
     body |= {"max_tokens": 100} if path == MESSAGES else {}

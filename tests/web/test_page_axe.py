@@ -8,6 +8,7 @@ import pytest
 
 from tests.support import page_axe, page_world
 from tests.support.page_axe import found
+from tests.support.page_states import states_of_a_conversation, states_of_a_run
 from tests.support.page_visit import Visit
 from tests.support.page_world import ANSWER, FIRST, Gate, refuses
 from tests.support.upstream import Script
@@ -56,24 +57,9 @@ def every_state(person: Visit, upstream, axe: str, gate: Gate) -> list[str]:
     replace_member(person, 2, "ben")
     person.button("Done").click()
 
-    person.find("#preset").select_option("torn")
-    person.find("#against").select_option("cleo")
-    person.ask("Why is it so?\n" * 12)
-    person.find(".card.writing").wait_for()
-    person.find(".card.failed").first.wait_for()
-    wrong += found(person, axe, "a run under way")
-    gate.let()
-    person.answered()
-    person.find("mark.from").first.wait_for()
-    wrong += found(person, axe, "an answer, its sources, and one model beside it")
-    person.card(0).click()
-    for tab in ("What it was shown", "In the final answer", "Answer"):
-        page.get_by_role("tab", name=tab, exact=True).click()
-        wrong += found(person, axe, f"details: {tab}")
-    page.keyboard.press("Escape")
-    page.get_by_role("link", name="a link").first.click()
-    wrong += found(person, axe, "a link")
-    page.keyboard.press("Escape")
+    question = "Why is it so?\n" * 12
+    for state in states_of_a_run(person, "en", gate, question=question, link="a link"):
+        wrong += found(person, axe, state)
 
     person.find("#against").select_option("")
     person.find("#preset").select_option("doomed")
@@ -87,32 +73,11 @@ def every_state(person: Visit, upstream, axe: str, gate: Gate) -> list[str]:
     person.button("Keyboard shortcuts").click()
     wrong += found(person, axe, "shortcuts")
     page.keyboard.press("Escape")
-    return wrong + conversation_states(person, axe, narrow)
-
-
-def conversation_states(person: Visit, axe: str, narrow: bool) -> list[str]:
-    """What is found in a conversation's dialogs, in edited questions, and in blind choices."""
-    page = person.page
     if narrow:
         page.keyboard.press("Escape")
-    wrong: list[str] = []
-    for name in ("Rename the conversation", "Export the conversation", "Answer anew"):
-        person.button(name).first.click()
-        page.get_by_role("dialog").wait_for()
-        wrong += found(person, axe, name)
-        page.keyboard.press("Escape")
-    person.button("Edit", exact=True).first.click()
-    wrong += found(person, axe, "a question that is edited")
-    person.button("Cancel", exact=True).click()
-    person.find("#preset").select_option("team")
-    person.find("#against").select_option("blind:cleo")
-    person.find("#plan.ready", has_text="4 calls").wait_for()
-    person.ask("Which?")
-    person.find(".blind .verdict").wait_for()
-    wrong += found(person, axe, "two answers without names")
-    person.button("Neither", exact=True).click()
-    person.find(".verdict", has_text="tie").wait_for()
-    return wrong + found(person, axe, "what was chosen")
+    for state in states_of_a_conversation(person, "en", question="Which?"):
+        wrong += found(person, axe, state)
+    return wrong
 
 
 def walked(window: dict[str, Any], upstream, visit, axe: str) -> None:

@@ -8,6 +8,7 @@ from itertools import chain
 
 from tests.support import page_axe, page_world
 from tests.support.page_axe import found
+from tests.support.page_states import leave_dialog, states_of_a_conversation, states_of_a_run
 from tests.support.page_visit import Visit
 from tests.support.page_words import split_words, vocabulary
 from tests.support.page_world import Gate, configured, refuses
@@ -112,17 +113,13 @@ def test_nothing_is_english_or_too_wide_in_any_state(browser, upstream, axe, tmp
         person = Visit(browser, server.url, locale="de-AT", **window).ready()
         assert person.page.evaluate("document.documentElement.lang") == "de"
         walk = Walk(person, axe)
-        for state in chain(before_asking(person), a_run(person, gate), afterwards(person)):
+        question = "Warum ist der Himmel blau?\n" * 12
+        run = states_of_a_run(person, "de", gate, question=question, link="ein Verweis")
+        for state in chain(before_asking(person), run, afterwards(person)):
             walk.look(state)
         assert walk.states >= 8
         assert walk.wrong == [], "\n".join(walk.wrong)
         person.close()
-
-
-def leave(person: Visit) -> None:
-    """Close the dialog that is open."""
-    person.page.keyboard.press("Escape")
-    person.find("dialog").wait_for(state="detached")
 
 
 def before_asking(person: Visit) -> Iterator[str]:
@@ -134,12 +131,12 @@ def before_asking(person: Visit) -> Iterator[str]:
     person.find("#refusal").get_by_role("button", name="Schlüssel eingeben").click()
     person.button("Noch einmal nachsehen").wait_for()
     yield "what is missing, and a first run"
-    leave(person)
+    leave_dialog(person)
     person.find("#preset").select_option("team")
     person.find("#plan.ready", has_text="3 Aufrufe").wait_for()
     person.button("Tastenkürzel").click()
     yield "shortcuts"
-    leave(person)
+    leave_dialog(person)
     person.button("Mischung ändern").click()
     person.button("Entwurfsmodell 1: Persona").click()
     person.button("Entwurfsmodell hinzufügen").click()
@@ -158,50 +155,12 @@ def before_asking(person: Visit) -> Iterator[str]:
     person.button("Fertig").click()
 
 
-def a_run(person: Visit, gate: Gate) -> Iterator[str]:
-    page = person.page
-    person.find("#preset").select_option("torn")
-    person.find("#against").select_option("cleo")
-    person.ask("Warum ist der Himmel blau?\n" * 12)
-    person.find(".card.writing").wait_for()
-    person.find(".card.failed").first.wait_for()
-    yield "a run under way"
-    gate.let()
-    person.find(".totals").wait_for()
-    person.find("mark.from").first.wait_for()
-    person.find("#plan.ready").wait_for()
-    yield "an answer beside that of one model"
-    person.card(0).click()
-    for tab in ("Was ihm gezeigt wurde", "In der Antwort", "Antwort"):
-        page.get_by_role("tab", name=tab, exact=True).click()
-        yield f"details: {tab}"
-    leave(person)
-    page.get_by_role("link", name="ein Verweis").first.click()
-    yield "a link"
-    leave(person)
-
-
 def afterwards(person: Visit) -> Iterator[str]:
     page = person.page
-    for name in ("Unterhaltung umbenennen", "Unterhaltung exportieren", "Neu antworten"):
-        person.button(name).first.click()
-        page.get_by_role("dialog").wait_for()
-        yield name
-        leave(person)
-    person.button("Bearbeiten", exact=True).first.click()
-    yield "a question that is edited"
-    person.button("Abbrechen", exact=True).click()
-    person.find("#preset").select_option("team")
-    person.find("#against").select_option("blind:cleo")
-    person.find("#plan.ready", has_text="4 Aufrufe").wait_for()
-    person.ask("Welche?")
-    person.find(".blind .verdict").wait_for()
-    yield "two answers without names"
-    person.button("Keine von beiden").click()
-    person.find(".verdict", has_text="Unentschieden").wait_for()
+    yield from states_of_a_conversation(person, "de", question="Welche?")
     person.button("Alle Entscheidungen").click()
     yield "all choices"
-    leave(person)
+    leave_dialog(person)
     person.find("#against").select_option("")
     person.find("#preset").select_option("doomed")
     person.ask("Und nun?")

@@ -35,7 +35,7 @@ NAMES = {
 }  # fmt: skip
 """Names of keys, headers and errors, and of languages by themselves."""
 SAME_EVERYWHERE = re.compile(r"Mixtura|Markdown|JSON|\.jsonl")
-LISTS = {"listing.mjs", "maths.mjs"}
+LISTS = {"code_block.mjs", "maths.mjs"}
 """Scripts with long strings that list words of programs, or names of MathML."""
 
 

@@ -5,41 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 
 from mixtura.batch.group_writer import GroupWriter
 from mixtura.billing.price import Pricer
 from mixtura.core.types import Charge, Usage, sum_usage
-from mixtura.storage.batch_journal import BatchJournal, SpentAmount
+from mixtura.storage.batch_journal import BatchJournal, SpentAmount, SpentTotals
 from mixtura.storage.in_flight_file import InFlightCall, InFlightFile, read_in_flight_calls
 
 RUN = "run"
 """The setting that numbers the processes of a journal."""
 LOST_RUN = "lost_run"
 """The setting with the last run whose lost calls are counted."""
-
-
-@dataclass(slots=True)
-class SpentTotals:
-    """Calls, tokens and dollars of one kind."""
-
-    calls: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    dollars: float = 0.0
-    unpriced: int = 0
-
-    @property
-    def tokens(self) -> int:
-        return self.prompt_tokens + self.completion_tokens
-
-    def add(self, amount: SpentAmount) -> None:
-        self.calls += amount.calls
-        self.prompt_tokens += amount.prompt_tokens
-        self.completion_tokens += amount.completion_tokens
-        self.dollars += amount.dollars
-        self.unpriced += amount.unpriced
 
 
 SPENT_KINDS = ("answer", "failed", "refused", "lost", "earlier")
@@ -125,9 +102,10 @@ class CallJournal:
 
     def begin_request(self, key: bytes, model: str, prompt_tokens: int) -> int:
         """A request of a call is about to be sent; returns its place. Raises StoreError."""
-        place = self.in_flight.add(InFlightCall(key.hex(), self._run, model, prompt_tokens))
+        place = self.in_flight.add(key, self._run, model, prompt_tokens)
+        if not self.open_requests:
+            self.idle.clear()
         self.open_requests += 1
-        self.idle.clear()
         return place
 
     def end_request(self) -> None:
@@ -193,6 +171,8 @@ class CallJournal:
     def _settle(self, pricer: Pricer) -> None:
         try:
             self._run = int(self.settings.get(RUN, "0")) + 1
+            if not 0 < self._run < 1 << 63:
+                raise ValueError(self._run)
             self._settle_lost_calls(pricer)
         except (ValueError, TypeError):  # a number that is none
             raise self.journal.damaged_error() from None
@@ -242,8 +222,8 @@ def _estimate_lost_calls(
     """Those of the calls *under_way* that are neither kept nor counted, as amounts."""
     counted = int(journal.read_settings().get(LOST_RUN, "0"))
     left = [one for one in under_way if one.run > counted]
-    kept = journal.find_calls([bytes.fromhex(one.key) for one in left])
-    lost = [one for one in left if bytes.fromhex(one.key) not in kept]
+    kept = journal.find_calls([one.key for one in left])
+    lost = [one for one in left if one.key not in kept]
     answers = {one.model: one for one in journal.read_spent() if one.kind == "answer"}
     return [_estimate_lost(one, answers.get(one.model), pricer) for one in lost]
 

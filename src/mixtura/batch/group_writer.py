@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from mixtura.core.errors import StoreError
-from mixtura.storage.batch_journal import BatchJournal, SpentAmount, sum_amounts
+from mixtura.storage.batch_journal import BatchJournal, SpentAmount, SpentTotals
 
 T = TypeVar("T")
 
@@ -23,8 +23,6 @@ for as long as some hundred calls do."""
 FULL_CALLS = 500
 """So many are enough for a commit: they wait no longer."""
 
-_NewCall = tuple[bytes, bytes, SpentAmount, asyncio.Future[None]]
-"""Its key, its body, what it cost, and what is done once it is committed."""
 Outcome = tuple[asyncio.Future[Any], Any, BaseException | None]
 
 
@@ -35,14 +33,32 @@ class _Group:
     lookups: list[tuple[bytes, asyncio.Future[bytes | None]]] = field(
         default_factory=list[tuple[bytes, asyncio.Future[bytes | None]]]
     )
-    calls: list[_NewCall] = field(default_factory=list[_NewCall])
-    spent: list[SpentAmount] = field(default_factory=list[SpentAmount])
+    calls: list[bytes] = field(default_factory=list[bytes])
+    """Keys and bodies in turn, as they are handed to SQLite: no object for each call."""
+    kept: list[asyncio.Future[None]] = field(default_factory=list[asyncio.Future[None]])
+    """What is done once each of the calls is committed."""
+    spent: dict[tuple[str, str], SpentTotals] = field(
+        default_factory=dict[tuple[str, str], SpentTotals]
+    )
+    """By kind and model."""
     jobs: list[tuple[Callable[[], Any], asyncio.Future[Any]]] = field(
         default_factory=list[tuple[Callable[[], Any], asyncio.Future[Any]]]
     )
 
     def __bool__(self) -> bool:
-        return bool(self.lookups or self.calls or self.spent or self.jobs)
+        return bool(self.lookups or self.kept or self.spent or self.jobs)
+
+    def add_spent(self, amount: SpentAmount) -> None:
+        place = (amount.kind, amount.model)
+        totals = self.spent.get(place)
+        if totals is None:
+            totals = self.spent[place] = SpentTotals()
+        totals.add(amount)
+
+    @property
+    def amounts(self) -> list[SpentAmount]:
+        """One for each kind and model."""
+        return [totals.as_amount(*place) for place, totals in self.spent.items()]
 
 
 class GroupWriter:
@@ -87,11 +103,13 @@ class GroupWriter:
         future: asyncio.Future[None] = self._loop.create_future()
         with self._lock:
             self._check_usable()
-            calls = self._group.calls
-            calls.append((key, body, spent, future))
+            group = self._group
+            group.calls += (key, body)
+            group.kept.append(future)
+            group.add_spent(spent)
             # Nothing changes for a thread that gathers: woken for each call, it took turns with
             # the loop each time.
-            if len(calls) in (1, FULL_CALLS):
+            if len(group.kept) in (1, FULL_CALLS):
                 self._changed.notify()
         return future
 
@@ -99,7 +117,7 @@ class GroupWriter:
         """Write down an amount, soon."""
         with self._changed:
             if self.error is None:
-                self._group.spent.append(spent)
+                self._group.add_spent(spent)
                 self._changed.notify()
 
     async def run_job(self, job: Callable[[], T]) -> T:
@@ -145,28 +163,26 @@ class GroupWriter:
 
     def _take_group(self) -> _Group:
         group, self._group, self._until = self._group, _Group(), None
-        self._last_calls = len(group.calls)
+        self._last_calls = len(group.kept)
         return group
 
     def _is_urgent(self) -> bool:
         group = self._group
-        return self._closed or bool(group.lookups) or len(group.calls) >= FULL_CALLS
+        return self._closed or bool(group.lookups) or len(group.kept) >= FULL_CALLS
 
     def _do_group(self, group: _Group) -> None:
         outcomes: list[Outcome] = []
+        kept: list[asyncio.Future[None]] = []
         try:
             self._check_usable()
             if group.lookups:
                 self._journal.index_calls()
                 found = self._journal.find_calls([key for key, _ in group.lookups])
                 outcomes += [(future, found.get(key), None) for key, future in group.lookups]
-            if group.calls or group.spent:
-                self._journal.write(
-                    calls=[(key, body) for key, body, _, _ in group.calls],
-                    spent=_sum_amounts([*group.spent, *(spent for _, _, spent, _ in group.calls)]),
-                )
+            if group.kept or group.spent:
+                self._journal.keep_calls(group.calls, group.amounts)
                 self.commits += 1
-                outcomes += [(future, None, None) for *_, future in group.calls]
+                kept = group.kept
             for job, future in group.jobs:
                 outcomes.append((future, job(), None))
         except StoreError as error:
@@ -180,16 +196,19 @@ class GroupWriter:
             done = {id(future) for future, _, _ in outcomes}
             every = [
                 *(future for _, future in group.lookups),
-                *(future for *_, future in group.calls),
+                *(group.kept if not kept else ()),
                 *(future for _, future in group.jobs),
             ]
             outcomes += [(future, None, self.error) for future in every if id(future) not in done]
         # A loop that has ended has no one left who waits; what was given is written all the same.
         with suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(_settle, outcomes)
+            self._loop.call_soon_threadsafe(_settle, outcomes, kept)
 
 
-def _settle(outcomes: list[Outcome]) -> None:
+def _settle(outcomes: list[Outcome], kept: list[asyncio.Future[None]]) -> None:
+    for future in kept:
+        if not future.done():
+            future.set_result(None)
     for future, result, error in outcomes:
         if future.done():
             continue
@@ -197,11 +216,3 @@ def _settle(outcomes: list[Outcome]) -> None:
             future.set_exception(error)
         else:
             future.set_result(result)
-
-
-def _sum_amounts(amounts: list[SpentAmount]) -> list[SpentAmount]:
-    """One amount for each kind and model."""
-    groups: dict[tuple[str, str], list[SpentAmount]] = {}
-    for one in amounts:
-        groups.setdefault((one.kind, one.model), []).append(one)
-    return [sum_amounts(some) for some in groups.values()]

@@ -1,4 +1,4 @@
-"""The models of a batch: journalled, patient, and each endpoint with its own limit."""
+"""The models of a batch: journalled, retried at rate limits, each endpoint with its own limit."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mixtura.batch.call_journal import CallJournal
 from mixtura.batch.journaled import Journaled
 from mixtura.batch.outcome import EndpointProgress
 from mixtura.batch.provider_batches import ProviderBatches
-from mixtura.batch.rate_limit_patience import WaitsOutRateLimits
+from mixtura.batch.rate_limit_retry import RateLimitRetrying
 from mixtura.core.model import Model, Wrapper
 from mixtura.models.wrappers.rate_limit import Limited, RateLimiter
 
@@ -45,7 +45,7 @@ class JournaledModels:
             self.limiters[limiter] = _endpoint_name(identity)
             if limiter.limits.concurrency is None:
                 limiter.set_limits(replace(limiter.limits, concurrency=self._concurrency))
-        live: Model = WaitsOutRateLimits(model)
+        live: Model = RateLimitRetrying(model)
         if self.provider_batches is not None:
             self.provider_batches.calls = self.calls
             live = self.provider_batches.wrap_model(model, live)
@@ -73,7 +73,7 @@ class SharedJournaledModels(JournaledModels):
     """
 
     def __call__(self, model: Model, identity: str) -> Model:
-        return Journaled(WaitsOutRateLimits(model), None, identity=identity)
+        return Journaled(RateLimitRetrying(model), None, identity=identity)
 
 
 def _find_limiter(model: Model) -> RateLimiter | None:

@@ -89,6 +89,15 @@ def usage_object(usage: Usage) -> JsonObject:
     }
 
 
+def answer_summary(completion: Completion, cost: float | None) -> JsonObject:
+    """What every form of a row says of its answer, beside it: price, failures, pages found."""
+    return {
+        "cost_usd": cost,
+        "degraded": list(completion.degraded),
+        **sources_json(completion.sources),
+    }
+
+
 def result_line(
     custom_id: str,
     key: str,
@@ -113,11 +122,7 @@ def result_line(
         "model": model,
         "choices": [choice],
         "usage": usage_object(usage),
-        "mixtura": {
-            "cost_usd": cost,
-            "degraded": list(completion.degraded),
-            **sources_json(completion.sources),
-        },
+        "mixtura": answer_summary(completion, cost),
     }
     return response_line(custom_id, key, body)
 

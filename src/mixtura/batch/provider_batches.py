@@ -27,7 +27,7 @@ from mixtura.core.events import Emit
 from mixtura.core.model import Model, Wrapper, unwrap_model
 from mixtura.core.types import Completion, Request
 from mixtura.models.hosted import HostedModel
-from mixtura.models.wrappers.meter import Metered
+from mixtura.models.wrappers.budget_per_attempt import BudgetedPerAttempt
 from mixtura.models.wrappers.private_items import Pseudonymized
 from mixtura.models.wrappers.web_search import ProviderSearch, Searching
 from mixtura.transport.base import Sink, Transport
@@ -149,7 +149,7 @@ class ProviderBatched(Wrapper):
         for wrapper in reversed(list(_iterate_wrappers(live))):
             if isinstance(wrapper, Pseudonymized | ProviderSearch):
                 asked = wrapper.wrap_model(asked)
-        self._batched = Metered(asked)
+        self._batched = BudgetedPerAttempt(asked)
 
     async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
         if CALL_KEY.get() is None:

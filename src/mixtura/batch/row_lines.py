@@ -15,7 +15,6 @@ from mixtura.batch.input_rows import BatchRow
 from mixtura.billing.price import Pricer
 from mixtura.core.errors import MixturaError
 from mixtura.core.types import Charge, Completion, JsonObject, sum_usage
-from mixtura.protocols.openai.completion_json import sources_json
 from mixtura.protocols.openai.messages import message_json
 
 LINES_LOOKED_AT = 1000
@@ -49,9 +48,7 @@ class RowLines:
                 "custom_id": row.custom_id,
                 "answer": completion.text,
                 "usage": openai_form.usage_object(usage),
-                "cost_usd": cost,
-                "degraded": list(completion.degraded),
-                **sources_json(completion.sources),
+                **openai_form.answer_summary(completion, cost),
             }
             if completion.finish_reason not in ("stop", "tool_calls"):
                 line["finish_reason"] = completion.finish_reason  # it was cut off: not the answer

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextvars import ContextVar
+from functools import partial
 
 from mixtura.billing.price import Pricer
-from mixtura.billing.spending_caps import Spend, SpendingCap
-from mixtura.core.errors import ConfigError, StoreError
+from mixtura.billing.spending_caps import Spend, SpendingCap, retry_while_busy
+from mixtura.core.errors import CallOverBudgetError, ConfigError, StoreError
 from mixtura.core.types import Charge, Usage
 
 
@@ -116,7 +117,7 @@ class RunBudget:
         StoreError when it cannot be booked.
         """
         whole = Spend()
-        for charge in charges:  # calls that were not metered are charged all the same
+        for charge in charges:  # calls without a reservation are charged all the same
             dollars = self._pricer(charge.model, charge.usage)
             whole = whole.sum_with(Spend(dollars or 0.0, charge.usage.total_tokens))
         self.spent = max(self.spent, whole)
@@ -144,3 +145,23 @@ _UNKNOWN_PRICE = (
 
 RUN_BUDGET: ContextVar[RunBudget | None] = ContextVar("account", default=None)
 """The budget of the run that this task belongs to."""
+
+BUSY_STORE_SECONDS = 5.0
+"""Seconds that an attempt waits for a busy store when it needs more than was set aside."""
+
+
+async def draw_for_attempt(account: RunBudget, name: str, usage: Usage) -> Spend:
+    """
+    Take the worst case *usage* of one attempt of the model or tool *name*; ``release_attempt``
+    settles it. Raises CallOverBudgetError without room, ConfigError as ``reserve_attempt`` does.
+    """
+    try:
+        drawn = await retry_while_busy(
+            partial(account.reserve_attempt, name, usage), BUSY_STORE_SECONDS
+        )
+    except StoreError as error:  # no one knows whether there is room: then there is none
+        raise CallOverBudgetError(str(error), model=name) from None
+    if isinstance(drawn, str):
+        said = f"no room for this attempt in the budget of {drawn}"
+        raise CallOverBudgetError(said, model=name)
+    return drawn

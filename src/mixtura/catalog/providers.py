@@ -29,7 +29,7 @@ class Provider(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     base_url: str = ""
     dialect: str = "openai"
-    """The API that it speaks: the name of an adapter."""
+    """The API that it speaks: the name of an adapter (`config/adapters`)."""
     keys: tuple[str, ...] = ()
     key_header: str | None = None
     """The header that the key goes into; by default the dialect's own."""

@@ -29,7 +29,7 @@ from mixtura.config.config import Config
 from mixtura.config.plan import MixtureSpec
 from mixtura.core.errors import ConfigError
 from mixtura.core.model import Model
-from mixtura.models.wrappers.budget_wait import InFlight, WaitForBudget
+from mixtura.models.wrappers.budget_queue import BudgetQueued, InFlight
 
 T = TypeVar("T")
 
@@ -68,7 +68,7 @@ class LocalEngine:
     """This process answers."""
 
     def __init__(self, model: Model) -> None:
-        self.model: Model = WaitForBudget(model, InFlight())
+        self.model: Model = BudgetQueued(model, InFlight())
 
     async def run(self, work: Coroutine[Any, Any, T]) -> T:
         return await work

@@ -19,7 +19,7 @@ from mixtura.catalog import downloads, local_models
 from mixtura.catalog.model_needs import bytes_to_download, check_disk_space
 from mixtura.cli.completed_values import complete_file, complete_name, complete_task
 from mixtura.config.config import Config, load
-from mixtura.config.model_factory import AnswerKeeper
+from mixtura.config.model_builder import AnswerKeeper
 from mixtura.config.paths import find_config_file
 from mixtura.config.plan import AUTO, EMBEDDED_MODEL, MixtureSpec
 from mixtura.config.toml_document import Key

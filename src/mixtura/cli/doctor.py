@@ -24,7 +24,7 @@ from mixtura.cli.help_layout import MixturaCommand
 from mixtura.cli.telemetry_check import TelemetryCheck, check_telemetry
 from mixtura.commands.version import read_version
 from mixtura.config.config import PRESETS_SOURCE, Config
-from mixtura.config.model_factory import ModelEndpoint, ModelFactory
+from mixtura.config.model_builder import ModelBuilder, ModelEndpoint
 from mixtura.config.model_lists import fetch_model_list
 from mixtura.config.paths import find_config_file
 from mixtura.config.registry import DEFAULT, USE_COMMANDS
@@ -222,7 +222,7 @@ def _configured_model_names(config: Config) -> list[str]:
 
 def _find_endpoints(config: Config) -> Mapping[str, ModelEndpoint]:
     """Every endpoint with a key here, those on this machine, those of the file; each once."""
-    factory = ModelFactory(os.environ, config.models_folder, transport=config.settings.transport)
+    builder = ModelBuilder(os.environ, config.models_folder, transport=config.settings.transport)
     tables = [(name, ModelTable(provider=name)) for name in providers.providers()]
     own = [
         (name, table) for name, table in config.registry.model_tables().items() if table.base_url
@@ -230,7 +230,7 @@ def _find_endpoints(config: Config) -> Mapping[str, ModelEndpoint]:
     endpoints: dict[str, ModelEndpoint] = {}
     for name, table in [*tables, *own]:
         try:
-            place = factory.resolve_endpoint(table)
+            place = builder.resolve_endpoint(table)
         except ConfigError:  # no key or no address: there is nothing to examine
             continue
         known = {p.base_url for p in endpoints.values()}

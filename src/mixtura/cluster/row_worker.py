@@ -24,7 +24,7 @@ from mixtura.core.call_ledger import open_ledger
 from mixtura.core.errors import ConfigError, MixturaError
 from mixtura.core.model import Model
 from mixtura.engine.endpoint_lease import Lease
-from mixtura.models.wrappers.budget_wait import InFlight, WaitForBudget
+from mixtura.models.wrappers.budget_queue import BudgetQueued, InFlight
 from mixtura.models.wrappers.rate_limit import RateLimiter
 
 REPORT_SECONDS = 0.5
@@ -174,7 +174,7 @@ class RowWorker:
         model = config.build_runnable(setup.plan, deadline=setup.deadline, caps=caps)
         if self._cap is not None:
             model = LeasedBudget(model, self._cap)
-        return WaitForBudget(model, InFlight())
+        return BudgetQueued(model, InFlight())
 
     # ---- rows
 

@@ -158,14 +158,14 @@ def left_journals(folder: Path, used: Collection[str] = ()) -> list[str]:
 
 
 def read_left_part(
-    folder: Path, name: str, after: int, pricer: Pricer, patience: float = LEFT_SECONDS
+    folder: Path, name: str, after: int, pricer: Pricer, timeout: float = LEFT_SECONDS
 ) -> KeptPart:
     """
     A part of a journal whose worker was killed: what was under way then is counted as lost.
 
-    Waits *patience* seconds for the worker's end. Raises StoreError.
+    Waits *timeout* seconds for the worker's end. Raises StoreError.
     """
-    until = time.monotonic() + patience
+    until = time.monotonic() + timeout
     while True:
         try:
             calls = CallJournal(folder / name, pricer)

@@ -8,7 +8,7 @@ from contextlib import suppress
 from mixtura.batch.journaled_models import JournaledModels
 from mixtura.cluster.messages import WorkerSetup
 from mixtura.config.config import Config, read_presets
-from mixtura.config.model_factory import AnswerKeeper
+from mixtura.config.model_builder import AnswerKeeper
 from mixtura.config.paths import models_folder, state_folder
 from mixtura.config.toml_document import TomlDocument
 from mixtura.models.wrappers.rate_limit import RateLimiter

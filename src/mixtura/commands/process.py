@@ -122,7 +122,7 @@ async def start_command(
         try:
             yield CommandProcess(process, largest)
         finally:
-            ending = asyncio.ensure_future(_end_all(process, run))
+            ending = asyncio.ensure_future(end_all_processes(process, run))
             try:
                 await asyncio.shield(ending)
             except asyncio.CancelledError:
@@ -153,7 +153,7 @@ async def _create_process(
     except asyncio.CancelledError:
         # It may run by now, and so may what it started: asyncio itself would end it alone.
         with contextlib.suppress(OSError):
-            await _end_all(await creating, run)
+            await end_all_processes(await creating, run)
         raise
 
 
@@ -175,8 +175,8 @@ async def wait_for_exit(process: asyncio.subprocess.Process) -> None:
         pause = min(2 * pause, 0.1)
 
 
-async def _end_all(process: asyncio.subprocess.Process, run: str) -> None:
-    """End the program, its group, and on Linux what left the group and has the run's mark."""
+async def end_all_processes(process: asyncio.subprocess.Process, run: str) -> None:
+    """End a program, its group, and on Linux what left the group and has the run's mark."""
     if process.returncode is None:
         _signal_group(process, signal.SIGTERM)
         with contextlib.suppress(TimeoutError):

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from mixtura.billing.spending_caps import SpendingCap
 from mixtura.config import calibrations, model_prices, team_advice
-from mixtura.config.builder import MixtureBuilder
-from mixtura.config.model_factory import AnswerKeeper, ModelFactory
+from mixtura.config.mixture_builder import MixtureBuilder
+from mixtura.config.model_builder import AnswerKeeper, ModelBuilder
 from mixtura.config.paths import config_folder, find_config_file, models_folder, state_folder
 from mixtura.config.plan import Environment, MixtureSpec
 from mixtura.config.registry import DEFAULT, PRESETS_SOURCE, NameRegistry
@@ -28,7 +28,7 @@ from mixtura.core.roles import Composite
 from mixtura.core.types import Completion, Request, Usage
 from mixtura.engine.pattern import Pattern
 from mixtura.engine.proposal_cache import ProposalCache
-from mixtura.models.wrappers.budget import Budgeted
+from mixtura.models.wrappers.budget_per_run import BudgetedPerRun
 from mixtura.models.wrappers.cache import Cached
 from mixtura.models.wrappers.deadline import Deadlined, with_layer_deadlines
 from mixtura.patterns.agreement import AgreementReported, AgreementReporter
@@ -40,9 +40,9 @@ from mixtura.storage.store_address import open_store
 from mixtura.telemetry.conventions import provider_name
 from mixtura.telemetry.setup import load_instruments
 
-STORE_PATIENCE_SECONDS = 30.0
+LOCK_TIMEOUT = 30.0
 """That the ledger of a day and the cache wait, where they say nothing else."""
-LONG_STORE_PATIENCE_SECONDS = 5.0
+BACKGROUND_LOCK_TIMEOUT = 5.0
 """That runs and responses wait for the store: in threads, never in an event loop."""
 
 
@@ -90,7 +90,7 @@ class Config:
         """What `default` means: the configured default, unless someone made a mixture of it."""
         self.store = self.open_store()
         keep_answers = keep_answers or self._cache_answers(cache)
-        self._factory = ModelFactory(
+        self._model_builder = ModelBuilder(
             environ, models_folder, keep_answers, self.redactor, self.settings.transport,
             self.settings.redact, self.settings.tools.search,
         )  # fmt: skip
@@ -102,11 +102,11 @@ class Config:
         self.runs = _open_run_store(self, keep)
         self.responses = _open_response_store(self, keep)
 
-    def open_store(self, patience: float = STORE_PATIENCE_SECONDS) -> Store:
-        """One more connection to the store; *patience*: seconds that it waits for others."""
+    def open_store(self, lock_timeout: float = LOCK_TIMEOUT) -> Store:
+        """One more connection to the store; *lock_timeout*: seconds that it waits for others."""
         # None: libpq looks for a password itself, in its file or where its own environment says.
         password = self.registry.environ.get("PGPASSWORD")
-        return open_store(self.settings.store_address, password=password, patience=patience)
+        return open_store(self.settings.store_address, password=password, lock_timeout=lock_timeout)
 
     def _cache_answers(self, cache: bool | None) -> AnswerKeeper | None:
         """What caches answers; *cache*: whether they are, None for what the files say."""
@@ -121,12 +121,14 @@ class Config:
         )
 
     def _create_builder(self) -> MixtureBuilder:
-        return MixtureBuilder(self.registry, self._factory, learns_patience=self._learns_patience)
+        return MixtureBuilder(
+            self.registry, self._model_builder, learns_patience=self._learns_patience
+        )
 
     def keep_calls(self, keep: AnswerKeeper) -> None:
         """Models that are built from now on are wrapped by *keep*, inside the cache."""
-        if self._factory.keep_calls is not keep:
-            self._factory.keep_calls = keep
+        if self._model_builder.keep_calls is not keep:
+            self._model_builder.keep_calls = keep
             self.builder = self._create_builder()  # what it had built is built anew
 
     def copy_for_batches(self, keep_answers: AnswerKeeper) -> Config:
@@ -142,7 +144,7 @@ class Config:
             keep_answers=keep_answers,
             waits_for_all=True,
         )
-        copy._factory.share_rate_limiters(self._factory)
+        copy._model_builder.share_rate_limiters(self._model_builder)
         return copy
 
     def mixture_spec(self, name: str) -> MixtureSpec:
@@ -270,14 +272,14 @@ class Config:
         """
         outline = self.builder.build_outline(plan)
         capped = self._caps.apply_caps(outline, plan, self.usage_cost, max_cost=max_cost)
-        return await capped.check_caps(request) if isinstance(capped, Budgeted) else ""
+        return await capped.check_caps(request) if isinstance(capped, BudgetedPerRun) else ""
 
 
 def _open_run_store(config: Config, keep: bool | None) -> RunStore:
     """Where runs are kept; *keep*: whether they are, None for what the files say."""
     table = config.settings.runs
     return RunStore(
-        config.open_store(LONG_STORE_PATIENCE_SECONDS),
+        config.open_store(BACKGROUND_LOCK_TIMEOUT),
         keep=table.keep if keep is None else keep,
         days=table.days,
         megabytes=table.megabytes,
@@ -290,7 +292,7 @@ def _open_response_store(config: Config, keep: bool | None) -> ResponseStore:
     """Where the server keeps responses; *keep* False: nothing at all is kept."""
     table = config.serve.responses
     return ResponseStore(
-        config.open_store(LONG_STORE_PATIENCE_SECONDS),
+        config.open_store(BACKGROUND_LOCK_TIMEOUT),
         keep=config.runs.keeps if table.keep is None or keep is False else table.keep,
         days=table.days,
         megabytes=table.megabytes,

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple, cast
 
 from mixtura.config.config import Config
-from mixtura.config.model_factory import ModelEndpoint
+from mixtura.config.model_builder import ModelEndpoint
 from mixtura.core.errors import ConfigError, ModelError
 from mixtura.core.json_text import decode_json
 from mixtura.core.model import unwrap_model
@@ -137,10 +137,10 @@ class ModelLists:
         """Models whose size is known from a list only, which may change."""
         self._asking: dict[tuple[str, str], asyncio.Task[None]] = {}
 
-    async def learn_context_windows(self, names: Iterable[str], *, patience: float) -> None:
+    async def learn_context_windows(self, names: Iterable[str], *, timeout: float) -> None:
         """
         Learn the windows of the models and of the members of the mixtures called *names*, as far
-        as their endpoints tell them within *patience* seconds.
+        as their endpoints tell them within *timeout* seconds.
         """
         hosted = {
             name: model
@@ -154,7 +154,7 @@ class ModelLists:
         ]
         begun = [task for name in unknown if (task := self._start_fetch(name))]
         if begun:
-            await asyncio.wait(begun, timeout=patience)
+            await asyncio.wait(begun, timeout=timeout)
         for name, model in hosted.items():
             if (listed := self.listed_model(name)) is None:
                 continue

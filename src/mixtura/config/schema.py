@@ -126,6 +126,7 @@ class ModelTable(msgspec.Struct, forbid_unknown_fields=True):
     vision: bool | None = None
     retries: Annotated[int, msgspec.Meta(ge=0)] = 2
     largest_megabytes: PositiveSize = 64.0
+    """Of an answer on the wire."""
     headers: dict[str, str] = {}
     extra: dict[str, object] = {}
     transport: str | None = None
@@ -229,6 +230,7 @@ class BudgetTable(msgspec.Struct, forbid_unknown_fields=True):
     day_tokens: AtLeastOne | None = None
     at_the_cap: Literal["refuse", "degrade"] = "refuse"
     keys: dict[str, DailyCapTable] = {}
+    """Caps of a day for one provider's key, by the name of its variable."""
 
 
 class KeyTable(msgspec.Struct, forbid_unknown_fields=True):
@@ -278,14 +280,19 @@ class ServeTable(msgspec.Struct, forbid_unknown_fields=True):
     hosts: list[str] = []
     cors: list[str] = []
     keys: dict[str, KeyTable] = {}
+    """The clients' keys, by the names that the clients are given here."""
     side: str | None = None
+    """The model that answers the small requests of chat front ends, such as titles."""
     consult: Literal["turn", "always"] = "turn"
+    """When proposers are asked: once for a user's turn, or again after each tool's result."""
     responses: ResponsesTable = msgspec.field(default_factory=ResponsesTable)
     batches: BatchesTable = msgspec.field(default_factory=BatchesTable)
     at_once: AtLeastOne = 512
+    """Runs that go on together."""
     most_calls: AtLeastOne = 256
     waiting: Annotated[int, msgspec.Meta(ge=0)] = 1024
     largest_megabytes: PositiveSize = 32.0
+    """Of a request's body."""
     receive_seconds: PositiveSeconds = 30.0
     keep_alive_seconds: PositiveSeconds = 10.0
     drain_seconds: Seconds = 30.0

@@ -65,7 +65,7 @@ class SearchSettings:
         try:
             from mixtura.models.mcp_search import open_mcp_search
         except ModuleNotFoundError as error:
-            if (error.name or "").partition(".")[0] not in ("mcp", "mcp_types", "httpx2"):
+            if (error.name or "").partition(".")[0] not in ("anyio", "mcp", "mcp_types", "httpx2"):
                 raise
             said = missing_package_text("`search` by [tools.search]", "mcp", "mcp")
             raise ConfigError(said, key="search") from None
@@ -77,7 +77,7 @@ class SearchSettings:
         )  # fmt: skip
         seats = [one for one in iterate_models(model) if isinstance(one, Pseudonymized)]
         # A query is what leaves next: it holds no more than the member was shown.
-        hide = seats[0].hide_text if seats else None
+        hide = seats[0].hide_query if seats else None
         return Searching(model, open_tool, rounds=tool.rounds, hide=hide)
 
     def _read_environment(self, tool: SearchToolTable) -> dict[str, str]:

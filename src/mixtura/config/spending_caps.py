@@ -14,7 +14,7 @@ from mixtura.core.errors import ConfigError
 from mixtura.core.model import Model
 from mixtura.core.quantities import DOLLARS, POSITIVE_SECONDS
 from mixtura.core.roles import Composite
-from mixtura.models.wrappers.budget import Budgeted
+from mixtura.models.wrappers.budget_per_run import BudgetedPerRun
 from mixtura.storage.interfaces import Store
 from mixtura.storage.spending import DailySpendLedger
 
@@ -61,7 +61,7 @@ class ConfiguredCaps:
         def caps_of_one_run() -> list[SpendingCap]:
             return [RunCap("this run", run_usd, table.run_tokens), *lasting_caps]
 
-        return Budgeted(mixture, caps_of_one_run, price, at_the_cap=table.at_the_cap)
+        return BudgetedPerRun(mixture, caps_of_one_run, price, at_the_cap=table.at_the_cap)
 
     def _daily_caps(self, plan: MixtureSpec, also: Sequence[str]) -> list[SpendingCap]:
         """The cap of the day, and those of the API keys that the plan's models use."""

@@ -21,6 +21,8 @@ MAX_HIDDEN_TOKENS = 1_000_000
 Tokens of a call that are not in what we sent and received at most: instructions and search
 results that a provider adds, reasoning that it hides.
 """
+MAX_CALL_SEARCHES = 100
+"""Searches of the web that a provider makes for one call at most: each has its price."""
 MIN_OUTPUT_TOKENS = 16
 """No model's longest answer is shorter: a smaller bound in a refusal is not learned."""
 MIN_CONTEXT_WINDOW = 256
@@ -43,6 +45,12 @@ def parse_token_count(value: object) -> int | None:
     if isinstance(value, bool) or not isinstance(value, int):
         return None
     return value if 0 <= value <= MAX_TOKENS else None
+
+
+def parse_search_count(value: object) -> int | None:
+    """How many searches a call made, as its provider says; None for what none makes."""
+    count = parse_token_count(value)
+    return count if count is not None and count <= MAX_CALL_SEARCHES else None
 
 
 def parse_http_status(value: object) -> int | None:

@@ -10,7 +10,7 @@ from typing import Self
 from mixtura.core.events import Emit
 from mixtura.core.model import Model, Wrapper, get_model_info, unwrap_model
 from mixtura.core.model_info import ModelInfo
-from mixtura.core.patience import LearnedPatience
+from mixtura.core.straggler_patience import LearnedPatience
 from mixtura.core.types import Completion, Request, Sampling
 
 
@@ -39,7 +39,7 @@ class Layer:
     """
     Proposers called side by side; *quorum* of their answers are needed.
 
-    *patience*: seconds to wait for stragglers once the quorum has answered.
+    *patience*: the straggler timeout, seconds to wait once the quorum has answered.
     *deadline*: seconds after which the layer goes on with what it has.
     ``None`` waits for all. *learned*: in place of *patience*, for as long as the models' own
     last answers suggest. Raises ValueError without proposers, or where the quorum does not

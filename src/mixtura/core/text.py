@@ -10,11 +10,13 @@ from collections.abc import Iterable
 # and all that Unicode lets a font pass over, down to the tags and the selectors of variants that
 # can spell out whole texts. What emoji, Persian and Mongolian need stays: the joiners (U+200C,
 # U+200D), U+FE0E, U+FE0F, U+180B to U+180F; but not three of them together, which no one writes.
-_INVISIBLE = re.compile(
-    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u0080-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5"
+INVISIBLE_CHARACTERS = (
+    "\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u0080-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5"
     "\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\u3164\ufe00-\ufe0d\ufeff\uffa0\ufff0-\ufffb"
-    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
 )
+"""As the inside of a class of a regular expression."""
+_INVISIBLE = re.compile(f"[{INVISIBLE_CHARACTERS}]")
 _CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _JOINERS = re.compile("[\u200c\u200d\ufe0e\ufe0f\u180b-\u180f]{3,}")
 ANSI_ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")

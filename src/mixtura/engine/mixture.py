@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Self
 
 from mixtura.core.model import Model, get_model_info
-from mixtura.core.patience import LearnedPatience
 from mixtura.core.roles import Aggregator, Layer, PlannedCall, Proposer
+from mixtura.core.straggler_patience import LearnedPatience
 from mixtura.engine.aggregated_pattern import AggregatedPattern
 
 LEARNED = LearnedPatience()

@@ -11,13 +11,13 @@ from typing import NamedTuple
 from mixtura.core.errors import ModelError, TimedOutError
 from mixtura.core.events import Position
 from mixtura.core.model import unwrap_model
-from mixtura.core.patience import (
+from mixtura.core.roles import Composite, Layer, Proposer
+from mixtura.core.straggler_patience import (
     MIN_QUORUM_MULTIPLE,
     MIN_SECONDS,
     LearnedPatience,
     task_size,
 )
-from mixtura.core.roles import Composite, Layer, Proposer
 from mixtura.core.types import Completion
 
 CUT_BY_SETTING = "cut off by the layer's patience or deadline"

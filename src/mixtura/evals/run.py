@@ -13,7 +13,7 @@ from mixtura.config.spending_caps import check_caps
 from mixtura.core.errors import ConfigError, MixturaError
 from mixtura.core.missing_packages import missing_package_text
 from mixtura.evals.eval_request import EvalRequest
-from mixtura.models.wrappers.budget_wait import InFlight, WaitForBudget
+from mixtura.models.wrappers.budget_queue import BudgetQueued, InFlight
 
 try:
     import inspect_ai
@@ -85,7 +85,7 @@ def execute(
     caps = [RunCap("this evaluation", max_cost, spent=spent)] if max_cost is not None else []
     in_flight = InFlight()
     models = {
-        plan.name: WaitForBudget(
+        plan.name: BudgetQueued(
             config.build_runnable(
                 plan,
                 deadline=deadline,

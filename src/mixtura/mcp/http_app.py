@@ -16,10 +16,10 @@ from mixtura.core.redaction import use_redactor
 from mixtura.mcp.tool_calls import ToolClient
 from mixtura.server.access import Authenticator, request_header
 from mixtura.server.apis.base import ApiError
-from mixtura.server.dialects import BUILT_IN
 from mixtura.server.host_checks import SiteChecker
 from mixtura.server.json_responses import error_response
 from mixtura.server.request_body import receive_json_body
+from mixtura.server.served_apis import BUILT_IN
 
 PATH = "/mcp"
 """Where clients find the tools."""

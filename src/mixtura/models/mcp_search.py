@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
-from typing import Any, TextIO, cast
+from typing import Any, cast
 
-from mcp import Client, StdioServerParameters, stdio_client
+from mcp import Client
 from mixtura.core.errors import ModelError, RejectedError, TimedOutError, UnavailableError
+from mixtura.core.redaction import redact_secrets
+from mixtura.core.text import to_one_line
+from mixtura.models.mcp_connection import open_address, open_program
 from mixtura.models.wrappers.web_search import MAX_RESULT_CHARS, FoundPages
 from mixtura.protocols.web_sources import SourceCollector
 
 _ADDRESS = re.compile(r"https?://[^\s<>\"'`)\]}|\\]+")
+CLOSING_SECONDS = 5.0
+"""That a connection has to end by itself."""
 _QUERY_NAMES = ("query", "q", "search_query", "queries", "input", "text")
 
 
@@ -34,53 +37,119 @@ async def open_mcp_search(
 
     Raises ModelError where the server cannot be reached or has no such tool.
     """
-    async with AsyncExitStack() as stack:
-        # What the program logs would stand between the lines of a terminal.
-        log = stack.enter_context(_open_null())
+    session = _Session(server, tool, environment, headers, seconds)
+    try:
+        await session.begin()
+        yield McpSearch(session)
+    finally:
+        await session.end()
+
+
+class _Session:
+    """
+    A connection to a server, held by a task of its own: where the library's tasks break, it
+    cancels the task that it was opened in.
+    """
+
+    def __init__(
+        self,
+        server: str | Sequence[str],
+        tool: str | None,
+        environment: Mapping[str, str] | None,
+        headers: Mapping[str, str] | None,
+        seconds: float,
+    ) -> None:
+        self._tool = tool
+        self._seconds = seconds
+        if isinstance(server, str):
+            self._transport = open_address(server, headers, seconds)
+        else:
+            self._transport = open_program(server, environment)
+        loop = asyncio.get_running_loop()
+        self._begun: asyncio.Future[None] = loop.create_future()
+        self._queries: asyncio.Queue[tuple[str, asyncio.Future[Any]] | None] = asyncio.Queue()
+        self._holding = asyncio.create_task(self._hold())
+
+    async def begin(self) -> None:
+        """Wait until it can be asked. Raises ModelError."""
+        await self._wait_for(self._begun, "the search server cannot be used")
+
+    async def call_tool(self, query: str) -> Any:
+        """What the tool answers. Raises ModelError."""
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._queries.put_nowait((query, answer))
+        return await self._wait_for(answer, "the search tool did not answer")
+
+    async def end(self) -> None:
+        """End the connection, and the program with all that it started."""
+        self._queries.put_nowait(None)
+        await asyncio.wait({self._holding}, timeout=CLOSING_SECONDS)
+        self._holding.cancel()
+        # What was found is there: how the server ended says nothing more.
+        await asyncio.gather(self._holding, return_exceptions=True)
+
+    async def _wait_for(self, wanted: asyncio.Future[Any], failed: str) -> Any:
+        await asyncio.wait({wanted, self._holding}, return_when=asyncio.FIRST_COMPLETED)
         try:
-            async with asyncio.timeout(seconds):
-                client = await stack.enter_async_context(
-                    _create_client(server, environment, headers, log)
-                )
-                tools = (await client.list_tools()).tools
+            return wanted.result() if wanted.done() else self._holding.result()
         except TimeoutError:
-            raise TimedOutError(f"the search server did not begin within {seconds:g} s") from None
-        except ModelError:
-            raise
-        except Exception as error:  # noqa: BLE001 - of a library, and of its task groups
-            raise UnavailableError(
-                f"the search server cannot be used: {_describe(error)}"
-            ) from None
-        chosen = _choose_tool(tools, tool)
-        yield McpSearch(client, chosen.name, _query_field(chosen.input_schema), seconds)
+            said = f"{failed}: it took more than {self._seconds:g} s"
+            raise TimedOutError(said) from None
+        except asyncio.CancelledError:
+            raise UnavailableError(f"{failed}: the connection broke") from None
+        except Exception as error:
+            error = _innermost(error)
+            if isinstance(error, ModelError):
+                raise error from None
+            raise UnavailableError(f"{failed}: {_describe(error)}") from None
+
+    async def _hold(self) -> None:
+        async with AsyncExitStack() as stack:
+            async with asyncio.timeout(self._seconds):
+                client = await stack.enter_async_context(Client(self._transport))
+                tools = (await client.list_tools()).tools
+            chosen = _choose_tool(tools, self._tool)
+            field = _query_field(chosen.input_schema)
+            self._begun.set_result(None)
+            while (asked := await self._queries.get()) is not None:
+                query, answer = asked
+                given = {field: [query] if field == "queries" else query}
+                try:
+                    async with asyncio.timeout(self._seconds):
+                        result = await client.call_tool(chosen.name, given)
+                except Exception as error:  # noqa: BLE001 - of a library
+                    _finish(answer.set_exception, answer, error)
+                else:
+                    _finish(answer.set_result, answer, result)
+
+
+def _finish(setter: Callable[[Any], None], answer: asyncio.Future[Any], value: Any) -> None:
+    if not answer.done():  # whoever asked may have left
+        setter(value)
 
 
 class McpSearch:
     """An open search tool."""
 
-    def __init__(self, client: Any, tool: str, field: str, seconds: float) -> None:
-        self._client = client
-        self._tool = tool
-        self._field = field
-        self._seconds = seconds
+    def __init__(self, session: _Session) -> None:
+        self._session = session
 
     async def search(self, query: str) -> FoundPages:
         """What the tool finds. Raises ModelError where it fails, or says that it did."""
-        given = {self._field: [query] if self._field == "queries" else query}
-        try:
-            async with asyncio.timeout(self._seconds):
-                result = await self._client.call_tool(self._tool, given)
-        except TimeoutError:
-            raise TimedOutError(f"the search took more than {self._seconds:g} s") from None
-        except Exception as error:  # noqa: BLE001 - of a library
-            raise UnavailableError(f"the search failed: {_describe(error)}") from None
-        text = "\n\n".join(getattr(part, "text", "") for part in result.content).strip()
+        result = await self._session.call_tool(query)
+        text = "\n\n".join(_text_of(part) for part in result.content)
+        text = redact_secrets(text[:MAX_RESULT_CHARS]).strip()
         if result.is_error:
-            raise UnavailableError(f"the search tool says: {text[:200]}")
+            raise UnavailableError(f"the search tool says: {to_one_line(text)[:200]}")
         collector = SourceCollector()
         _add_pages(collector, result.structured_content)
-        collector.add_found(_ADDRESS.findall(text[:MAX_RESULT_CHARS]))
+        collector.add_found(_ADDRESS.findall(text))
         return FoundPages(text or "Nothing was found.", collector.sources)
+
+
+def _text_of(part: Any) -> str:
+    """What a part of a result has to read: also a page that is given as a resource."""
+    return getattr(getattr(part, "resource", part), "text", "")
 
 
 def _add_pages(collector: SourceCollector, data: Any) -> None:
@@ -95,34 +164,11 @@ def _add_pages(collector: SourceCollector, data: Any) -> None:
         _add_pages(collector, row)
 
 
-def _create_client(
-    server: str | Sequence[str],
-    environment: Mapping[str, str] | None,
-    headers: Mapping[str, str] | None,
-    log: TextIO,
-) -> Any:
-    if isinstance(server, str):
-        if not headers:
-            return Client(server)
-        import httpx2
-        from mcp.client.streamable_http import streamable_http_client
-
-        known = httpx2.AsyncClient(headers=dict(headers))
-        return Client(streamable_http_client(server, http_client=known))
-    command, *arguments = server
-    program = StdioServerParameters(command=command, args=arguments, env=dict(environment or {}))
-    return Client(stdio_client(program, errlog=log))
-
-
-def _open_null() -> TextIO:
-    return Path(os.devnull).open("w", encoding="utf-8")
-
-
 def _choose_tool(tools: Sequence[Any], wanted: str | None) -> Any:
     names = [tool.name for tool in tools]
     found = [t for t in tools if (t.name == wanted if wanted else "search" in t.name.lower())]
     if not found:
-        there = ", ".join(names[:20]) or "none"
+        there = ", ".join(to_one_line(name)[:40] for name in names[:20]) or "none"
         asked = f"tool called '{wanted}'" if wanted else "tool with `search` in its name"
         raise RejectedError(f"the search server has no {asked}; it has {there}")
     return found[0]
@@ -137,6 +183,13 @@ def _query_field(schema: Mapping[str, Any]) -> str:
 
 
 def _describe(error: BaseException) -> str:
+    error = _innermost(error)
+    # Without secrets before it is cut: the beginning of one might pass for none.
+    said = to_one_line(redact_secrets(str(error)[:MAX_RESULT_CHARS]))
+    return f"{type(error).__name__}: {said[:200]}"
+
+
+def _innermost(error: BaseException) -> BaseException:
     while isinstance(error, BaseExceptionGroup):
         error = cast("BaseExceptionGroup[BaseException]", error).exceptions[0]
-    return f"{type(error).__name__}: {str(error)[:200]}"
+    return error

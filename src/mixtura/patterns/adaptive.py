@@ -21,7 +21,7 @@ from mixtura.patterns.answer_groups import AnswerReader, group_by_answer, larges
 from mixtura.patterns.choosing import medoid_position
 from mixtura.patterns.final_answer import Extract
 from mixtura.patterns.ranker import GREEDY_SAMPLING
-from mixtura.patterns.spec import FinalModel, PatternParts, PatternSpec
+from mixtura.patterns.spec import FinalModel, PatternSpec, build_with_settings
 from mixtura.patterns.verdict_calls import Judge, ask_judges
 from mixtura.patterns.verdict_parsing import parse_named_number
 from mixtura.patterns.vote import check_extract
@@ -153,20 +153,11 @@ def _check_settings(settings: AdaptiveSettings, layers: int) -> None:
         raise ConfigError(problem, key="judge")
 
 
-def _build(parts: PatternParts) -> Adaptive:
-    return parts.build_aggregated(
-        Adaptive,
-        threshold=parts.settings.threshold,
-        extract=parts.settings.extract,
-        judge=parts.models.get("judge"),
-    )
-
-
 PATTERN = PatternSpec(
     name="adaptive",
     help="a synthesis of the first layer that says what the one before it said",
     kind=Adaptive,
-    build=_build,
+    build=build_with_settings(Adaptive, "judge"),
     settings=AdaptiveSettings,
     final_model=FinalModel("aggregator", "the model that writes the answer"),
     model_settings=("judge",),

@@ -19,7 +19,7 @@ from mixtura.patterns.answer_groups import AnswerReader, group_by_answer, larges
 from mixtura.patterns.choosing import with_tool_calls_as_text
 from mixtura.patterns.final_answer import Extract
 from mixtura.patterns.ranker import GREEDY_SAMPLING
-from mixtura.patterns.spec import FinalModel, PatternParts, PatternSpec
+from mixtura.patterns.spec import FinalModel, PatternSpec, build_with_settings
 from mixtura.patterns.verdict_calls import Judge, ask_judges
 from mixtura.patterns.verdict_parsing import parse_named_number
 from mixtura.patterns.vote import check_extract
@@ -135,17 +135,11 @@ def _check_settings(settings: GateSettings, layers: int) -> None:
     check_extract(settings.extract)
 
 
-def _build(parts: PatternParts) -> Gate:
-    return parts.build_aggregated(
-        Gate, threshold=parts.settings.threshold, extract=parts.settings.extract
-    )
-
-
 PATTERN = PatternSpec(
     name="gate",
     help="a scout's answer where the scouts agree, else a synthesis by the strong model",
     kind=Gate,
-    build=_build,
+    build=build_with_settings(Gate),
     settings=GateSettings,
     final_model=FinalModel("aggregator", "the strong model, which answers if the scouts differ"),
     takes_fallbacks=True,

@@ -1,4 +1,4 @@
-"""Mux: the answer of the member whose own draws agree most."""
+"""Mux (a multiplexer): the answer of the member whose own draws agree most."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from mixtura.engine.final_step import FinalStep
 from mixtura.engine.pattern import Pattern
 from mixtura.patterns.answer_groups import AnswerReader
 from mixtura.patterns.final_answer import Extract
-from mixtura.patterns.spec import FinalModel, PatternParts, PatternSpec
+from mixtura.patterns.spec import FinalModel, PatternSpec, build_with_settings
 from mixtura.patterns.vote import Vote, check_extract
 
 
@@ -135,20 +135,11 @@ def _check_draws(settings: RecursiveSettings, draws: Mapping[str, int]) -> None:
         raise ConfigError(f"steps: {problem}: at most {MAX_CALLS:,}", key="steps")
 
 
-def _build(parts: PatternParts) -> Recursive:
-    return parts.build_aggregated(
-        Recursive,
-        subset=parts.settings.subset,
-        steps=parts.settings.steps,
-        extract=parts.settings.extract,
-    )
-
-
 PATTERN = PatternSpec(
     name="recursive",
     help="a population of answers, each made anew from a few others, then a vote",
     kind=Recursive,
-    build=_build,
+    build=build_with_settings(Recursive),
     settings=RecursiveSettings,
     final_model=FinalModel("aggregator", "the model that writes each new answer of the population"),
     final_step="{steps} steps of as many new answers, each from {subset} others; then a vote",

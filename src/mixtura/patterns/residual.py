@@ -20,7 +20,7 @@ from mixtura.engine.layer import LayersResult
 from mixtura.patterns.choosing import finished_positions
 from mixtura.patterns.ranker import GREEDY_SAMPLING
 from mixtura.patterns.sparse import pick_most_different
-from mixtura.patterns.spec import FinalModel, PatternParts, PatternSpec
+from mixtura.patterns.spec import FinalModel, PatternSpec, build_with_settings
 from mixtura.patterns.verdict_calls import Judge, ask_judges
 from mixtura.prompts.synthesis import Synthesis, residual_prompt, show_with_changes
 
@@ -173,15 +173,11 @@ def _check_settings(settings: ResidualSettings, layers: int) -> None:  # noqa: A
         raise ConfigError(problem, key="layers")
 
 
-def _build(parts: PatternParts) -> Residual:
-    return parts.build_aggregated(Residual, keep=parts.settings.keep, quiet=parts.settings.quiet)
-
-
 PATTERN = PatternSpec(
     name="residual",
     help="a synthesis of layers that are told what each changed, until one changes nothing",
     kind=Residual,
-    build=_build,
+    build=build_with_settings(Residual),
     settings=ResidualSettings,
     final_model=FinalModel(
         "aggregator", "the model that says what a layer changed and writes the answer"

@@ -22,7 +22,7 @@ from mixtura.patterns.answer_groups import SAME_TEXT_SIMILARITY, AnswerReader
 from mixtura.patterns.choosing import with_tool_calls_as_text
 from mixtura.patterns.defanged_writer import DefangedWriter, defang_answer
 from mixtura.patterns.final_answer import EXTRACTORS, Extract, extract_marked
-from mixtura.patterns.spec import FinalModel, PatternParts, PatternSpec
+from mixtura.patterns.spec import FinalModel, PatternSpec, build_with_settings
 from mixtura.patterns.vote import check_extract
 from mixtura.patterns.web_addresses import Suspects, find_strings, find_suspects
 
@@ -362,17 +362,11 @@ def _check_settings(settings: RobustSettings, layers: int) -> None:
     check_extract(settings.extract, "auto")
 
 
-def _build(parts: PatternParts) -> Robust:
-    return parts.build_aggregated(
-        Robust, extract=parts.settings.extract, softness=parts.settings.softness
-    )
-
-
 PATTERN = PatternSpec(
     name="robust",
     help="what most members agree on; a host that only one of them names is defanged",
     kind=Robust,
-    build=_build,
+    build=build_with_settings(Robust),
     settings=RobustSettings,
     final_model=FinalModel("aggregator", "the model that writes the answer where no vote decides"),
     takes_fallbacks=True,

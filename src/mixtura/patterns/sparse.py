@@ -22,7 +22,7 @@ from mixtura.engine.final_step import FinalStep
 from mixtura.engine.layer import LayersResult
 from mixtura.patterns.choosing import finished_positions
 from mixtura.patterns.ranker import GREEDY_SAMPLING
-from mixtura.patterns.spec import FinalModel, PatternParts, PatternSpec
+from mixtura.patterns.spec import FinalModel, PatternSpec, build_with_settings
 from mixtura.patterns.verdict_calls import Judge, ask_judges
 from mixtura.prompts.synthesis import Synthesis, picking_prompt
 
@@ -185,20 +185,11 @@ def _describe_final_step(settings: SparseSettings) -> str:
     return f"the aggregator reads {settings.keep} proposals, those {who}"
 
 
-def _build(parts: PatternParts) -> Sparse:
-    return parts.build_aggregated(
-        Sparse,
-        keep=parts.settings.keep,
-        duplicate=parts.settings.duplicate,
-        judge=parts.models.get("judge"),
-    )
-
-
 PATTERN = PatternSpec(
     name="sparse",
     help="a synthesis of the few proposals that add something to each other",
     kind=Sparse,
-    build=_build,
+    build=build_with_settings(Sparse, "judge"),
     settings=SparseSettings,
     final_model=FinalModel("aggregator", "the model that writes the answer"),
     model_settings=("judge",),

@@ -65,6 +65,22 @@ class PatternParts(NamedTuple):
         )  # fmt: skip
 
 
+def build_with_settings(
+    kind: Callable[..., AnyPattern], *model_keys: str
+) -> Callable[[PatternParts], AnyPattern]:
+    """
+    The builder of a pattern of *kind* whose aggregator writes the answer and whose arguments are
+    called as its settings are. Those of *model_keys* are models, None where the setting is empty.
+    """
+
+    def build(parts: PatternParts) -> AnyPattern:
+        own: dict[str, Any] = msgspec.structs.asdict(parts.settings)
+        models = {key: parts.models.get(key) for key in model_keys}
+        return parts.build_aggregated(kind, **own | models)
+
+    return build
+
+
 def _accept_settings(settings: Any, layers: int) -> None:
     """Any settings go with any number of layers."""
 

@@ -16,7 +16,7 @@ from mixtura.engine.aggregated_pattern import AggregatedPattern
 from mixtura.engine.final_step import FinalStep
 from mixtura.engine.layer import LayerResult
 from mixtura.patterns.choosing import medoid_position
-from mixtura.patterns.spec import FinalModel, PatternParts, PatternSpec
+from mixtura.patterns.spec import FinalModel, PatternSpec, build_with_settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,15 +128,11 @@ def _check_settings(settings: TreeSettings, layers: int) -> None:  # noqa: ARG00
         raise ConfigError("layers: 'tree' needs proposers: it merges proposals", key="layers")
 
 
-def _build(parts: PatternParts) -> Tree:
-    return parts.build_aggregated(Tree, fan_in=parts.settings.fan_in)
-
-
 PATTERN = PatternSpec(
     name="tree",
     help="a synthesis of many proposals, merged in groups of `fan_in`, then those",
     kind=Tree,
-    build=_build,
+    build=build_with_settings(Tree),
     settings=TreeSettings,
     final_model=FinalModel("aggregator", "the model that merges each group and writes the answer"),
     takes_fallbacks=True,

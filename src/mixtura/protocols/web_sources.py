@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any, cast
 
+from mixtura.core.text import INVISIBLE_CHARACTERS, to_one_line
 from mixtura.core.types import JsonObject, WebSource
 
 MAX_SOURCES = 200
 """Of one answer: more, no one reads."""
 MAX_URL_CHARS = 4000
 MAX_TITLE_CHARS = 500
+# With a space, a control or what no one sees in it, it is no address, and may steer a terminal.
+_ADDRESS = re.compile(rf"https?://[^\s{INVISIBLE_CHARACTERS}\ud800-\udfff]+")
 
 
 class SourceCollector:
@@ -39,7 +43,7 @@ class SourceCollector:
 def find_sources(value: Any) -> Iterator[WebSource]:
     """What in *value* is a page: an address, or an object with one in it."""
     if isinstance(value, str):
-        if value.startswith(("https://", "http://")) and len(value) <= MAX_URL_CHARS:
+        if len(value) <= MAX_URL_CHARS and _ADDRESS.fullmatch(value):
             yield WebSource(value)
     elif isinstance(value, list):
         for row in cast("list[Any]", value):
@@ -51,7 +55,7 @@ def find_sources(value: Any) -> Iterator[WebSource]:
             row = cast("JsonObject", inner)
         url, title = row.get("url") or row.get("link"), row.get("title")
         if isinstance(url, str):
-            named = title[:MAX_TITLE_CHARS] if isinstance(title, str) else ""
+            named = to_one_line(title[:MAX_TITLE_CHARS]) if isinstance(title, str) else ""
             yield from (source._replace(title=named) for source in find_sources(url))
 
 

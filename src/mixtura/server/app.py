@@ -22,16 +22,10 @@ from mixtura.core.trace_context import use_caller_trace
 from mixtura.server import metrics, openapi, web_api
 from mixtura.server.access import Authenticator, QuotaMaker, count_quota_here, request_header
 from mixtura.server.access_log import AccessLogMiddleware
-from mixtura.server.apis.base import ApiError, Dialect
+from mixtura.server.apis.base import ApiError, ServedApi
 from mixtura.server.apis.hosted_tools import LEFT_OUT_HEADER
 from mixtura.server.batch_routes import cancel_batch, get_batch, handle_batches
-from mixtura.server.dialects import (
-    ANTHROPIC_MESSAGES,
-    BUILT_IN,
-    served_dialects,
-    served_paths,
-)
-from mixtura.server.endpoint import DialectEndpoint
+from mixtura.server.endpoint import ApiEndpoint
 from mixtura.server.file_routes import get_content, handle_file, handle_files
 from mixtura.server.first_run import FirstRun
 from mixtura.server.host_checks import SiteChecker
@@ -40,6 +34,12 @@ from mixtura.server.model_choice import DEFAULT_NAME
 from mixtura.server.models import get_model, list_models, offered_models, unavailable_reason
 from mixtura.server.page_runs import PageRuns
 from mixtura.server.response_routes import handle_stored_response, list_input_items
+from mixtura.server.served_apis import (
+    ANTHROPIC_MESSAGES,
+    BUILT_IN,
+    served_apis,
+    served_paths,
+)
 from mixtura.server.service import Service
 from mixtura.server.token_counts import count_messages_tokens, count_responses_tokens
 from mixtura.server.unsupported_routes import not_found_message, unserved_feature
@@ -102,7 +102,7 @@ def make_app(
 
 
 def _build_routes(service: Service) -> list[Route]:
-    """Every route of the server; those of the dialects check keys themselves."""
+    """Every route of the server; those of the APIs check keys themselves."""
 
     def make_route(path: str, handler: Handler, *methods: str) -> Route:
         return Route(
@@ -112,7 +112,7 @@ def _build_routes(service: Service) -> list[Route]:
         )
 
     return [
-        *(Route(d.path, DialectEndpoint(service, d), methods=["POST"]) for d in served_dialects()),
+        *(Route(d.path, ApiEndpoint(service, d), methods=["POST"]) for d in served_apis()),
         make_route("/v1/messages/count_tokens", count_messages_tokens, "POST"),
         make_route("/v1/responses/input_tokens", count_responses_tokens, "POST"),
         make_route("/v1/responses/{id}", handle_stored_response, "GET", "DELETE"),
@@ -157,7 +157,7 @@ class HostCheckMiddleware:
     """
     Refuses requests with a foreign ``Host`` or from a foreign web page; counts every response.
 
-    *straight*: pass the dialects' requests to their endpoints directly, without other middleware.
+    *straight*: pass the APIs' requests to their endpoints directly, without other middleware.
     """
 
     def __init__(
@@ -167,7 +167,7 @@ class HostCheckMiddleware:
         self._service = service
         self._sites = sites
         self._straight = {
-            ("POST", d.path): DialectEndpoint(service, d) for d in served_dialects() if straight
+            ("POST", d.path): ApiEndpoint(service, d) for d in served_apis() if straight
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -194,7 +194,7 @@ class HostCheckMiddleware:
             try:
                 self._sites.check_request(scope)
             except ApiError as refused:
-                await error_response(_dialect_for(scope), refused)(scope, receive, send_counted)
+                await error_response(_api_for(scope), refused)(scope, receive, send_counted)
                 return
             await (straight or self._app)(scope, receive, send_counted)
 
@@ -205,7 +205,7 @@ async def _handle_authenticated(service: Service, handler: Handler, request: Req
         service.authenticator.authenticate_request(request.scope)
         return await handler(service, request)
     except ApiError as refused:
-        return error_response(_dialect_for(request.scope), refused)
+        return error_response(_api_for(request.scope), refused)
 
 
 async def _handle_health(_: Request) -> Response:
@@ -226,7 +226,7 @@ async def _handle_readiness(service: Service, request: Request) -> Response:
     if not may_know:
         reason = "the default mixture cannot answer: a request with a key for it is told why"
     refused = ApiError(503, reason, kind="api_error", code="model_not_ready")
-    return error_response(_dialect_for(request.scope), refused)
+    return error_response(_api_for(request.scope), refused)
 
 
 async def _handle_metrics(service: Service, request: Request) -> Response:
@@ -247,13 +247,13 @@ async def _handle_openapi(service: Service, request: Request) -> Response:
     return json_response(openapi.openapi_document(names, served_paths(), locked=locked))
 
 
-def _dialect_for(scope: Scope) -> Dialect:
-    """The dialect whose form of errors the client of a request understands."""
+def _api_for(scope: Scope) -> ServedApi:
+    """The API whose form of errors the client of a request understands."""
     path: str = scope["path"]
     # Anthropic's clients send it with every request, whatever its path.
     if request_header(scope, b"anthropic-version"):
         return ANTHROPIC_MESSAGES
-    return next((d for d in served_dialects() if f"{path}/".startswith(f"{d.path}/")), BUILT_IN[0])
+    return next((d for d in served_apis() if f"{path}/".startswith(f"{d.path}/")), BUILT_IN[0])
 
 
 async def _handle_http_error(request: Request, error: Exception) -> Response:
@@ -266,7 +266,7 @@ async def _handle_http_error(request: Request, error: Exception) -> Response:
     }
     code = {404: "not_found", 405: "method_not_allowed"}.get(status)
     refused = ApiError(status, said.get(status, error.detail), code=code)
-    response = error_response(_dialect_for(request.scope), refused)
+    response = error_response(_api_for(request.scope), refused)
     response.headers.update(error.headers or {})
     return response
 
@@ -274,4 +274,4 @@ async def _handle_http_error(request: Request, error: Exception) -> Response:
 async def _handle_unexpected_error(request: Request, _: Exception) -> Response:
     message = "something in this server is wrong: its log has the trace"
     refused = ApiError(500, message, kind="server_error", code="internal_error")
-    return error_response(_dialect_for(request.scope), refused)
+    return error_response(_api_for(request.scope), refused)

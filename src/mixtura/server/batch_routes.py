@@ -9,6 +9,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from mixtura.core.redaction import current_redactor
 from mixtura.server.apis.base import ApiError
 from mixtura.server.apis.validation import decode_fields
 from mixtura.server.batch_rows import ENDPOINTS
@@ -74,4 +75,7 @@ def _read_body(data: bytes) -> dict[str, Any]:
     if len(metadata) > 16 or any(len(k) > 64 or len(v) > 512 for k, v in metadata.items()):
         message = "`metadata` has at most 16 names of 64 letters, with values of 512"
         raise ApiError(400, message, param="metadata")
-    return msgspec.structs.asdict(body)
+    # Kept and shown again: a key in it is in neither.
+    return msgspec.structs.asdict(body) | {
+        "metadata": current_redactor().redact_data(body.metadata)
+    }

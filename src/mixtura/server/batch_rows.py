@@ -13,17 +13,15 @@ from mixtura.batch.input_rows import BatchRow, RequestReader
 from mixtura.batch.row_lines import RowLines
 from mixtura.core.errors import ConfigError
 from mixtura.core.types import Charge, Completion, Request
-from mixtura.server.apis.base import ApiCall, ApiError, Dialect, ResponseMeta
-from mixtura.server.apis.openai_chat import ChatDialect
-from mixtura.server.apis.openai_completions import CompletionsDialect
-from mixtura.server.apis.openai_responses import ResponsesDialect
+from mixtura.server.apis.base import ApiCall, ApiError, ResponseMeta, ServedApi
+from mixtura.server.apis.openai_chat import ChatCompletionsApi
+from mixtura.server.apis.openai_completions import CompletionsApi
+from mixtura.server.apis.openai_responses import ResponsesApi
 
 CHAT = openai_form.URL
-_DIALECTS: Mapping[str, Dialect] = {
-    one.path: one for one in (CompletionsDialect(), ResponsesDialect())
-}
-_CHAT = ChatDialect()
-ENDPOINTS = (CHAT, *_DIALECTS)
+_APIS: Mapping[str, ServedApi] = {one.path: one for one in (CompletionsApi(), ResponsesApi())}
+_CHAT = ChatCompletionsApi()
+ENDPOINTS = (CHAT, *_APIS)
 """The endpoints whose requests a batch may have."""
 
 
@@ -42,10 +40,10 @@ def find_row_reader(endpoint: str) -> RequestReader:
 
 def create_row_lines(endpoint: str, lines: RowLines) -> RowLines:
     """What writes the answers of a batch for *endpoint*."""
-    dialect = _DIALECTS.get(endpoint)
-    if dialect is None:
+    api = _APIS.get(endpoint)
+    if api is None:
         return lines
-    return _DialectLines(lines.pricer, True, lines.model, lines.created, dialect)
+    return _ApiLines(lines.pricer, True, lines.model, lines.created, api)
 
 
 def read_call(endpoint: str, row: Mapping[str, Any]) -> ApiCall:
@@ -53,10 +51,10 @@ def read_call(endpoint: str, row: Mapping[str, Any]) -> ApiCall:
     The call of a row, by the rules of a live one: what those leave out reaches no model. Raises
     ApiError for what a live request may not say either, or what no batch has.
     """
-    if (dialect := _DIALECTS.get(endpoint)) is None:
+    if (api := _APIS.get(endpoint)) is None:
         call = _CHAT.parse_fields(dict(row["body"]))
     else:
-        call = dialect.parse_request(msgspec.json.encode(row["body"]))
+        call = api.parse_request(msgspec.json.encode(row["body"]))
     if not isinstance(call, ApiCall):
         message = "a row of a batch refers to no stored response: send the whole input"
         raise ApiError(400, message, param="previous_response_id")
@@ -76,24 +74,24 @@ def read_call(endpoint: str, row: Mapping[str, Any]) -> ApiCall:
 
 
 @dataclass(frozen=True, slots=True)
-class _DialectLines(RowLines):
+class _ApiLines(RowLines):
     """Answers as another endpoint than chat completions gives them."""
 
-    dialect: Dialect | None = None
+    api: ServedApi | None = None
 
     def answer_line(
         self, row: BatchRow, completion: Completion, charges: Sequence[Charge]
     ) -> bytes:
-        assert self.dialect is not None
+        assert self.api is not None
         assert isinstance(row.source, ApiCall)
         key = row.key.hex()
-        summary = {"cost_usd": self.find_cost(charges), "degraded": list(completion.degraded)}
+        summary = openai_form.answer_summary(completion, self.find_cost(charges))
         answer = replace(completion, charges=tuple(charges))
         about = ResponseMeta(key, self.created)
         try:
             status = 200
-            body = self.dialect.response_body(row.source, [answer], about, summary)
+            body = self.api.response_body(row.source, [answer], about, summary)
         except ApiError as refused:  # an answer that this API has no form for
-            status, body = refused.status, self.dialect.error_body(refused)
+            status, body = refused.status, self.api.error_body(refused)
         line = openai_form.response_line(row.custom_id, key, body, status=status)
         return msgspec.json.encode(line) + b"\n"

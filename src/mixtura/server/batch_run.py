@@ -25,7 +25,7 @@ from mixtura.batch.session import BatchSession
 from mixtura.billing.price import Pricer
 from mixtura.core.model import Model
 from mixtura.core.text import to_one_line
-from mixtura.models.wrappers.budget_wait import InFlight, WaitForBudget
+from mixtura.models.wrappers.budget_queue import BudgetQueued, InFlight
 from mixtura.server.apis.base import ApiError
 from mixtura.server.batch_checks import CheckedRows, check_rows
 from mixtura.server.batch_object import (
@@ -193,7 +193,7 @@ class BatchRun:
                 endpoint, RowLines(self._shared.pricer, True, self._body["model"], start.created)
             )
             self._session = BatchSession(
-                WaitForBudget(model, InFlight()), self._shared.models, calls, batch_input,
+                BudgetQueued(model, InFlight()), self._shared.models, calls, batch_input,
                 self._outputs, lines, start, on_progress=self._count_progress,
             )  # fmt: skip
             if start.finished:

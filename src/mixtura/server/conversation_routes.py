@@ -62,8 +62,9 @@ async def _list_conversations(service: Service, request: Request) -> Response:
     who = service.find_owner(request.scope)
     await service.wait_until_written()
     before, words = query.get("before"), query.get("q")
-    with translate_store_errors():
-        rows = await to_thread(_find_conversations, service, limit + 1, before, words, who)
+    async with service.hold_search(words):
+        with translate_store_errors():
+            rows = await to_thread(_find_conversations, service, limit + 1, before, words, who)
     return json_response({"conversations": rows[:limit], "more": len(rows) > limit})
 
 

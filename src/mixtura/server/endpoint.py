@@ -10,7 +10,7 @@ from starlette.types import Receive, Scope, Send
 
 from mixtura.core.token_estimate import count_request_tokens
 from mixtura.engine.background_work import estimate_request_bytes, run_in_thread_if_large
-from mixtura.server.apis.base import ApiCall, ApiError, CannedResponse, Dialect
+from mixtura.server.apis.base import ApiCall, ApiError, CannedResponse, ServedApi
 from mixtura.server.disconnects import run_until_disconnect
 from mixtura.server.job import JOB_KEY, PLACE_KEY, Job
 from mixtura.server.json_responses import JSON, error_response, json_response
@@ -20,28 +20,28 @@ from mixtura.server.service import Service
 from mixtura.server.streaming_answer import STREAM_HEADERS, StreamingAnswer
 
 
-class DialectEndpoint:
-    """The route of a dialect's calls, as an ASGI application."""
+class ApiEndpoint:
+    """The route of an API's calls, as an ASGI application."""
 
-    def __init__(self, service: Service, dialect: Dialect) -> None:
+    def __init__(self, service: Service, api: ServedApi) -> None:
         self._service = service
-        self._dialect = dialect
+        self._api = api
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        response = await handle_request(self._service, self._dialect, scope, receive)
+        response = await handle_request(self._service, self._api, scope, receive)
         await response(scope, receive, send)
 
 
 async def handle_request(
-    service: Service, dialect: Dialect, scope: Scope, receive: Receive
+    service: Service, api: ServedApi, scope: Scope, receive: Receive
 ) -> Response:
-    """The response to a call in one of the dialects; errors have the form of that dialect."""
+    """The response to a call to one of the APIs; errors have the form of that API."""
     job: Job | None = None
     try:
         client = service.authenticator.authenticate_request(scope)
         client.admit_request()
         body = await receive_body(scope, receive, service)
-        read = await run_in_thread_if_large(len(body), dialect.parse_request, body)
+        read = await run_in_thread_if_large(len(body), api.parse_request, body)
         call = await service.responses.resolve_call(read, client)
         if call.reply is not None:  # a model that the client may not use is still refused
             service.chooser.choose_mixture(call, client)
@@ -57,7 +57,7 @@ async def handle_request(
             job.take_place(place)
         await service.fit_to_window(job)
         if job.call.stream:
-            return StreamingAnswer(service, dialect, job)
+            return StreamingAnswer(service, api, job)
         answers = await run_until_disconnect(service.runner.run_job(job), receive)
         if answers is None:
             # nginx's code for it: no one reads the response, but logs and metrics do.
@@ -66,11 +66,11 @@ async def handle_request(
         # a response may repeat the request, with its tools and instructions
         size = job.size + sum(len(answer.text) for answer in answers)
         encoded = await run_in_thread_if_large(
-            size, _encode_response, dialect, job.call, answers, job.response_meta, summary
+            size, _encode_response, api, job.call, answers, job.response_meta, summary
         )
-        service.store_answer(dialect, job, answers, summary)
+        service.store_answer(api, job, answers, summary)
     except ApiError as refused:
-        return error_response(dialect, refused, failure_headers(service, job))
+        return error_response(api, refused, failure_headers(service, job))
     return Response(encoded, 200, run_headers(job, summary), JSON)
 
 
@@ -81,8 +81,8 @@ def _canned_http_response(call: ApiCall, reply: CannedResponse) -> Response:
     return json_response(reply.body, headers=reply.headers)
 
 
-def _encode_response(dialect: Dialect, *answer: Any) -> bytes:
-    return msgspec.json.encode(dialect.response_body(*answer))
+def _encode_response(api: ServedApi, *answer: Any) -> bytes:
+    return msgspec.json.encode(api.response_body(*answer))
 
 
 def _longest_prompt_tokens(call: ApiCall) -> int:

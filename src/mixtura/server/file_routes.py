@@ -12,12 +12,13 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from mixtura.core.redaction import redact_secrets
 from mixtura.server.access import request_header
 from mixtura.server.apis.base import ApiError
-from mixtura.server.dialects import served_paths
 from mixtura.server.error_statuses import translate_store_errors
 from mixtura.server.json_responses import json_response
 from mixtura.server.multipart_body import UploadedForm, receive_form, stated_bytes
+from mixtura.server.served_apis import served_paths
 from mixtura.server.service import Service
 from mixtura.server.unsupported_routes import not_found_message
 from mixtura.storage.interfaces import DAY_SECONDS
@@ -177,6 +178,6 @@ def _new_file(form: UploadedForm, owner: str, days: float) -> KeptFile:
             raise ApiError(400, message, param="expires_after")
         seconds = min(float(wanted), seconds)
     now = time.time()
-    name = form.name.replace("\x00", "")[:255] or "file"
+    name = redact_secrets(form.name.replace("\x00", ""))[:255] or "file"
     size = form.end - form.start
     return KeptFile(f"file-{secrets.token_hex(12)}", owner, purpose, name, now, now + seconds, size)

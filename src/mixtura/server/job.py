@@ -1,4 +1,4 @@
-"""A call to the server on its way from the request to the answer."""
+"""Job: one client's call under way, from its request to its answer, with all of its runs."""
 
 from __future__ import annotations
 

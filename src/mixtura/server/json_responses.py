@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from mixtura.core.credentials import mask_keys
 from mixtura.core.redaction import redact_secrets
-from mixtura.server.apis.base import ApiError, Dialect
+from mixtura.server.apis.base import ApiError, ServedApi
 from mixtura.server.encodings import ACCEPTED_ENCODINGS
 
 JSON = "application/json"
@@ -25,7 +25,7 @@ def json_response(
 
 
 def error_response(
-    dialect: Dialect, refused: ApiError, headers: Mapping[str, str] | None = None
+    api: ServedApi, refused: ApiError, headers: Mapping[str, str] | None = None
 ) -> Response:
     """An error as a response; *headers*: those of the run that failed."""
     headers = dict(headers or {})
@@ -41,7 +41,7 @@ def error_response(
         headers["accept-encoding"] = ACCEPTED_ENCODINGS
     if refused.status == 413:
         headers["connection"] = "close"  # the rest of the body is not read
-    return json_response(dialect.error_body(refused), status=refused.status, headers=headers)
+    return json_response(api.error_body(refused), status=refused.status, headers=headers)
 
 
 def redact_error(refused: ApiError) -> ApiError:

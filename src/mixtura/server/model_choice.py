@@ -30,8 +30,8 @@ class MixtureChoice(NamedTuple):
     """Members that do not come with a configured mixture."""
     whole: bool = False
     """Whether it is a configured mixture, unchanged."""
-    side: bool = False
-    """Whether it is the model for front ends' small requests."""
+    is_for_front_end: bool = False
+    """Whether it is the model for the small requests of chat front ends (`[serve] side`)."""
 
 
 class MixtureChooser:
@@ -60,11 +60,11 @@ class MixtureChooser:
         if team.nested:
             message = f"`{team.nested}` takes names: a mixture written as one goes into `model`"
             raise ApiError(400, message, param=team.nested)
-        side = self._config.serve.side
+        small = self._config.serve.side
         # A request with options of ours was not made by a front end.
-        if side and call.options == MixtureOptions() and is_frontend_request(call.request):
-            choice = self._choose_team(RequestedTeam(side, "model"))
-            return self._check_call_limit(choice._replace(side=True), call)
+        if small and call.options == MixtureOptions() and is_frontend_request(call.request):
+            choice = self._choose_team(RequestedTeam(small, "model"))
+            return self._check_call_limit(choice._replace(is_for_front_end=True), call)
         choice = self._choose_team(team)
         # A key without a list of models may use all of them.
         if client.models is not None:

@@ -67,7 +67,7 @@ async def list_models(service: Service, request: Request) -> Response:
     """``GET /v1/models``. Raises ApiError (401) without a key where one is needed."""
     client = service.authenticator.authenticate_request(request.scope)
     names = offered_models(service, client)
-    await service.lists.learn_context_windows(names, patience=MODEL_LIST_TIMEOUT)
+    await service.lists.learn_context_windows(names, timeout=MODEL_LIST_TIMEOUT)
     body = {"object": "list", "data": [_model_json(service, name) for name in names]}
     # what Anthropic's clients look for in the same place
     ends = {"first_id": names[0], "last_id": names[-1]} if names else {}
@@ -83,7 +83,7 @@ async def get_model(service: Service, request: Request) -> Response:
     client = service.authenticator.authenticate_request(request.scope)
     if name not in offered_models(service, client):
         raise ApiError(404, f"there is no model `{name}`", code="model_not_found", param="model")
-    await service.lists.learn_context_windows([name], patience=MODEL_LIST_TIMEOUT)
+    await service.lists.learn_context_windows([name], timeout=MODEL_LIST_TIMEOUT)
     return json_response(_model_json(service, name))
 
 

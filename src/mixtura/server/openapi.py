@@ -8,10 +8,10 @@ from typing import Any
 
 import msgspec
 
-from mixtura.server.apis.anthropic_messages import MessagesDialect
+from mixtura.server.apis.anthropic_messages import MessagesApi
 from mixtura.server.apis.openai_chat_body import ChatBody
 from mixtura.server.apis.openai_completions import CompletionsBody
-from mixtura.server.apis.openai_responses import ResponsesDialect
+from mixtura.server.apis.openai_responses import ResponsesApi
 from mixtura.server.batch_rows import ENDPOINTS
 from mixtura.server.openapi_operations import (
     SCHEMA_REF,
@@ -30,8 +30,8 @@ def openapi_document(names: Sequence[str], paths: Sequence[str], *, locked: bool
     bodies = (
         ChatBody,
         CompletionsBody,
-        ResponsesDialect.REQUEST_TYPE,
-        MessagesDialect.REQUEST_TYPE,
+        ResponsesApi.REQUEST_TYPE,
+        MessagesApi.REQUEST_TYPE,
         PlanRequest,
     )
     found, components = msgspec.json.schema_components(bodies, ref_template=SCHEMA_REF)
@@ -258,7 +258,7 @@ _RESPONSE_SCHEMAS: dict[str, Any] = {
         ),
     ),
     "Completion": _completion_schema("text_completion", {"type": "object"}),
-    "Response": ResponsesDialect.RESPONSE_SCHEMA,
+    "Response": ResponsesApi.RESPONSE_SCHEMA,
     "Deleted": _object_schema(
         {"id": {"type": "string"}, "object": {"const": "response"}, "deleted": {"const": True}}
     ),
@@ -300,7 +300,7 @@ _RESPONSE_SCHEMAS: dict[str, Any] = {
         {"object": {"const": "response.input_tokens"}, "input_tokens": _COUNT_SCHEMA}
     ),
     "CountedTokens": _object_schema({"input_tokens": _COUNT_SCHEMA}),
-    "Message": MessagesDialect.RESPONSE_SCHEMA,
+    "Message": MessagesApi.RESPONSE_SCHEMA,
     "Model": _object_schema({"id": {"type": "string"}, "object": {"const": "model"}}),
     "ModelList": _object_schema({"object": {"const": "list"}, "data": _ROWS_SCHEMA}),
 }

@@ -20,12 +20,12 @@ from mixtura.engine.run_control import ControlError, RunControl, control_run
 from mixtura.server.access import ApiClient
 from mixtura.server.apis.base import ApiError
 from mixtura.server.apis.validation import decode_fields
-from mixtura.server.dialects import BUILT_IN
 from mixtura.server.endpoint import handle_request
 from mixtura.server.error_statuses import translate_store_errors
 from mixtura.server.job import PLACE_KEY
 from mixtura.server.json_responses import json_response
 from mixtura.server.request_body import receive_body
+from mixtura.server.served_apis import BUILT_IN
 from mixtura.server.service import Service
 from mixtura.server.streaming_answer import STREAM_HEADERS
 from mixtura.storage.turns import TurnPlace
@@ -66,6 +66,8 @@ class PageRun:
         """The start of the response, once there is one."""
         self.is_over = False
         self.control = RunControl()
+        self.asked_again = 0
+        """Calls that were begun anew by hand."""
         self._body: bytes | None = body
         self.was_read = asyncio.Event()
         """Somebody has followed the run to its end."""
@@ -192,7 +194,8 @@ class PageRuns:
         """
         ``POST /api/runs/{run}/control``: answers now, leaves one proposer out or asks it anew.
 
-        Raises ApiError: 400 for a body that says none of it, 409 where that is not possible now.
+        Raises ApiError: 400 for a body that says none of it, 409 where that is not possible now,
+        429 for more calls than the client may make.
         """
         run = self._find_run(request)
         body = await receive_body(request.scope, request.receive, service)
@@ -202,12 +205,23 @@ class PageRuns:
             if wish.action == "answer_now":
                 run.control.answer_now()
             elif wish.action == "ask_again":
+                self._admit_call(request, run)
                 run.control.ask_again(wish.layer, wish.index, model)
+                run.asked_again += 1
             else:
                 run.control.leave_out(wish.layer, wish.index)
         except ControlError as error:
             raise ApiError(409, str(error), code="not_possible_now") from None
         return Response(status_code=204)
+
+    def _admit_call(self, request: Request, run: PageRun) -> None:
+        """Count a call that is begun anew as a request. Raises ApiError after too many."""
+        client: ApiClient = self._service.authenticator.authenticate_request(request.scope)
+        client.admit_request()
+        most = self._service.config.serve.most_calls
+        if run.asked_again >= most:
+            message = f"one request may make {most} calls, and so many were asked anew"
+            raise ApiError(409, message, code="too_many_calls")
 
     def _find_model(self, request: Request, name: str) -> Model:
         """The model that takes a proposer's place. Raises ApiError."""

@@ -16,7 +16,7 @@ from mixtura.core.events import Position
 from mixtura.core.types import Completion
 from mixtura.engine.kept_drafts import KeptDrafts, list_seats
 from mixtura.server.apis.base import ApiError
-from mixtura.server.apis.openai_chat import ChatDialect
+from mixtura.server.apis.openai_chat import ChatCompletionsApi
 from mixtura.server.apis.validation import decode_fields
 from mixtura.server.error_statuses import translate_store_errors
 from mixtura.server.json_responses import json_response
@@ -80,7 +80,7 @@ async def _read_wish(service: Service, request: Request) -> ReuseRequest:
 
 def _plan_reuse(service: Service, request: Request, run: Record, wish: ReuseRequest) -> ReusePlan:
     body = msgspec.json.encode(_build_body(run, wish))
-    call = ChatDialect().parse_request(body)
+    call = ChatCompletionsApi().parse_request(body)
     client = service.authenticator.authenticate_request(request.scope)
     plan = service.chooser.choose_mixture(call, client).plan
     outline = service.config.build_outline(plan, agreement=call.options.agreement)

@@ -12,7 +12,9 @@ from starlette.responses import Response
 from mixtura.billing.forecast import worst_case_spend
 from mixtura.config.past_reports import PastReport, has_report, make_report, prepare_report
 from mixtura.core.errors import ConfigError, MixturaError
-from mixtura.server.apis.base import ApiError
+from mixtura.core.types import ask
+from mixtura.server.access import ApiClient
+from mixtura.server.apis.base import ApiCall, ApiError, MixtureOptions
 from mixtura.server.apis.validation import decode_fields
 from mixtura.server.error_statuses import api_error_for, translate_store_errors
 from mixtura.server.json_responses import json_response
@@ -49,7 +51,8 @@ async def report_agreement(service: Service, request: Request, run: Record) -> R
     """
     ``POST /api/runs/{run}/agreement``: the report on a run that is over, made once and kept.
 
-    Raises ApiError: 409 for a run without several proposals, or whose report is being made.
+    Raises ApiError: 403 where its client may no longer use the run's team, 409 for a run without
+    several proposals, or whose report is being made.
     """
     wish = await _read_body(service, request, ReportRequest)
     if has_report(run):
@@ -63,6 +66,7 @@ async def report_agreement(service: Service, request: Request, run: Record) -> R
     if run["state"] == "running" or run["id"] in _under_way:
         raise ApiError(409, "the run or its report is still under way", code="not_possible_now")
     client = service.authenticator.authenticate_request(request.scope)
+    _require_team_access(service, client, run)
     try:
         report = await prepare_report(service.config, run, caps=client.caps)
     except ConfigError as error:
@@ -84,6 +88,18 @@ async def report_agreement(service: Service, request: Request, run: Record) -> R
     client.record_token_usage(used)
     await asyncio.to_thread(service.config.runs.save_run, whole)
     return json_response(_agreement_json(whole))
+
+
+def _require_team_access(service: Service, client: ApiClient, run: Record) -> None:
+    """One of the run's models writes the report: its key may have been able to use more before."""
+    if client.models is not None:
+        asked: Record = run.get("asked") or {"model": run["model"], "mixtura": {}}
+        try:
+            options = msgspec.convert(asked["mixtura"], MixtureOptions)
+        except msgspec.ValidationError:
+            said = f"who answered the run {run['id']} can no longer be read"
+            raise ApiError(409, said, code="not_possible_now") from None
+        service.chooser.choose_mixture(ApiCall(asked["model"], ask(""), options=options), client)
 
 
 def _agreement_json(run: Record) -> dict[str, Any]:

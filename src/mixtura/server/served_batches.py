@@ -208,7 +208,7 @@ class ServedBatches:
             self._wake.set()
 
     async def _put_off(self, run: BatchRun, why: str) -> None:
-        """Try a batch again later, unless its time or our patience is over."""
+        """Try a batch again later, unless its time is over or it failed too often."""
         self._not_before[run.id] = time.monotonic() + RETRY_SECONDS
         if run.is_expired or self._faults[run.id] >= MAX_FAULTS:
             try:

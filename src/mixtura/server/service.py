@@ -1,9 +1,10 @@
-"""What the routes of the server share: models, runs, metrics and stored responses."""
+"""Service: what the routes share. It creates jobs; its parts choose, run, count and store."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -18,7 +19,7 @@ from mixtura.core.types import Completion, Json, Request
 from mixtura.engine.background_work import estimate_request_bytes, run_in_thread_if_large
 from mixtura.engine.context_windows import conversation_window
 from mixtura.server.access import ApiClient, Authenticator
-from mixtura.server.apis.base import ApiCall, Dialect
+from mixtura.server.apis.base import ApiCall, ServedApi
 from mixtura.server.call_models import CallModels
 from mixtura.server.event_json import summary_json
 from mixtura.server.fair_queue import FairQueue
@@ -35,6 +36,10 @@ from mixtura.storage.write_queue import StoreWriter
 
 MODEL_LIST_TIMEOUT = 0.5
 """Seconds that a request waits for endpoints that list the context windows of their models."""
+
+
+SEARCHES_AT_ONCE = 2
+"""Searches of kept runs that are made beside each other; others wait, and hold no thread."""
 
 
 class Service:
@@ -67,6 +72,7 @@ class Service:
             self.batches.counts,
         )
         self.metrics = MetricsByClient(whole, self.chooser, config.usage_cost)
+        self._searches = asyncio.Semaphore(SEARCHES_AT_ONCE)
         self._models = CallModels(config, max_cost, deadline)
         self.recorder = JobRecorder(
             config, writer, self.metrics, has_keys=authenticator.is_key_required
@@ -97,6 +103,10 @@ class Service:
         if not authenticator.is_key_required:
             return None
         return authenticator.authenticate_request(scope).name
+
+    def hold_search(self, words: str | None) -> AbstractAsyncContextManager[object]:
+        """A turn for what looks for *words*: only some threads look through all texts at once."""
+        return self._searches if words else nullcontext()
 
     async def wait_until_written(self) -> None:
         """Wait a moment until finished runs are on the disk: for readers of runs."""
@@ -129,7 +139,7 @@ class Service:
             return
         plan = job.choice.plan
         await self.lists.learn_context_windows(
-            [job.choice.name, *plan.member_names()], patience=MODEL_LIST_TIMEOUT
+            [job.choice.name, *plan.member_names()], timeout=MODEL_LIST_TIMEOUT
         )
         if (window := conversation_window(self.config.build_mixture(plan))) is None:
             return
@@ -150,14 +160,14 @@ class Service:
         summary["notices"] = [*job.call.notices, *summary["notices"]]
         left_out = map(to_one_line, (*job.call.left_out, *job.left_out))
         summary["left_out"] = [*summary["left_out"], *left_out]
-        return summary | {"routed_to": job.choice.name} if job.choice.side else summary
+        return summary | {"routed_to": job.choice.name} if job.choice.is_for_front_end else summary
 
     def store_answer(
-        self, dialect: Dialect, job: Job, answers: Sequence[Completion], summary: Json
+        self, api: ServedApi, job: Job, answers: Sequence[Completion], summary: Json
     ) -> None:
         """Store an answer for later calls, if its call asks for it; returns at once."""
         if job.call.store is not None:
             call = replace(job.call, request=Request(()))  # it may have a whole conversation
-            make = partial(dialect.response_body, call, answers, job.response_meta, summary)
+            make = partial(api.response_body, call, answers, job.response_meta, summary)
             size = job.size + sum(len(answer.text) for answer in answers)
             self.responses.store_answer(call, job.client, size, make, job.redactor)

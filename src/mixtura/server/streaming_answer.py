@@ -10,7 +10,7 @@ from starlette.types import Receive, Scope, Send
 
 from mixtura.core.events import Event, PositionPath, Token, ToolCallChunk
 from mixtura.engine.background_work import LARGE_BYTES, run_in_thread_if_large
-from mixtura.server.apis.base import ApiError, Dialect, EventStreamWriter
+from mixtura.server.apis.base import ApiError, EventStreamWriter, ServedApi
 from mixtura.server.apis.hosted_tools import left_out_header
 from mixtura.server.disconnects import call_after_current_step, run_until_disconnect
 from mixtura.server.event_json import event_json
@@ -30,9 +30,9 @@ STREAM_HEADERS = {
 class StreamingAnswer(Response):
     """A response that sends an answer frame by frame, as the models write it."""
 
-    def __init__(self, service: Service, dialect: Dialect, job: Job) -> None:
+    def __init__(self, service: Service, api: ServedApi, job: Job) -> None:
         self._service = service
-        self._dialect = dialect
+        self._api = api
         self._job = job
         self._sends_events = job.call.options.proposals
         self._frames: list[bytes] = []
@@ -71,7 +71,7 @@ class StreamingAnswer(Response):
 
     @cached_property
     def _stream_writer(self) -> EventStreamWriter:
-        return self._dialect.create_writer(self._job.call, self._job.response_meta)
+        return self._api.create_writer(self._job.call, self._job.response_meta)
 
     async def _run_job(self) -> ApiError | None:
         """The run, its frames queued; returns the error that it failed with, if it did."""
@@ -96,7 +96,7 @@ class StreamingAnswer(Response):
         self._frames.append(
             await run_in_thread_if_large(size, self._stream_writer.write_close, answers, summary)
         )
-        self._service.store_answer(self._dialect, self._job, answers, summary)
+        self._service.store_answer(self._api, self._job, answers, summary)
         return None
 
     def _write_start_once(self) -> None:
@@ -182,7 +182,7 @@ class StreamingAnswer(Response):
         self._frames.append(self._stream_writer.write_keepalive())
 
     async def _send_error(self, refused: ApiError, send: Send) -> None:
-        response = error_response(self._dialect, refused, failure_headers(self._service, self._job))
+        response = error_response(self._api, refused, failure_headers(self._service, self._job))
         start = {"type": "http.response.start", "status": response.status_code}
         await send(start | {"headers": response.raw_headers})
         await send({"type": "http.response.body", "body": response.body})

@@ -49,9 +49,9 @@ class _LingeringTransport:
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
-    """A request's head must come within *patience* seconds and have at most ``MAX_HEAD_BYTES``."""
+    """A request's head comes within *head_timeout* seconds, of at most ``MAX_HEAD_BYTES``."""
 
-    patience = 30.0
+    head_timeout = 30.0
     _alarm: asyncio.TimerHandle | None = None
     _begun = False
     _head: int | None = None
@@ -64,13 +64,13 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     @classmethod
     def with_head_timeout(cls, seconds: float) -> type[BoundedHttpProtocol]:
         """
-        A protocol whose *patience* is *seconds*: uvicorn takes a class, and no arguments for it.
+        A protocol whose *head_timeout* is *seconds*: uvicorn takes a class and no arguments.
         """
-        return type("Protocol", (cls,), {"patience": seconds})
+        return type("Protocol", (cls,), {"head_timeout": seconds})
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        self._alarm = self.loop.call_later(self.patience, transport.close)
+        self._alarm = self.loop.call_later(self.head_timeout, transport.close)
 
     def data_received(self, data: bytes) -> None:
         if self._ending:
@@ -80,10 +80,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             if self._alarm is None and self.cycle and self.cycle.response_complete:
                 # an empty line, or a body that no one wants: no request, and uvicorn's own clock
                 # for lines without one was stopped by it
-                self._alarm = self.loop.call_later(self.patience, self.transport.close)
+                self._alarm = self.loop.call_later(self.head_timeout, self.transport.close)
             return
         if self._alarm is None:
-            self._alarm = self.loop.call_later(self.patience, self._refuse_late_head)
+            self._alarm = self.loop.call_later(self.head_timeout, self._refuse_late_head)
         if self._head is not None:
             self._head += len(data)
         else:  # behind another request, most of the piece may be that one's body
@@ -145,4 +145,4 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._alarm = None
 
     def _refuse_late_head(self) -> None:
-        self.send_400_response(f"The head did not come within {self.patience:g} s.")
+        self.send_400_response(f"The head did not come within {self.head_timeout:g} s.")

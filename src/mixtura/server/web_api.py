@@ -216,15 +216,11 @@ async def _list_runs(service: Service, request: Request) -> Response:
         raise ApiError(400, f"`limit` is a number from 1 to {MAX_RUNS_LISTED}", param="limit")
     runs, who = service.config.runs, service.find_owner(request.scope)
     await service.wait_until_written()
-    with translate_store_errors():
-        rows = await to_thread(
+    before, words = query.get("before"), query.get("q")
+    async with service.hold_search(words):
+        with translate_store_errors():
             # One more than asked for, to know whether there are more.
-            runs.list_runs,
-            limit + 1,
-            query.get("before"),
-            query.get("q"),
-            who=who,
-        )
+            rows = await to_thread(runs.list_runs, limit + 1, before, words, who=who)
     return json_response({"runs": rows[:limit], "more": len(rows) > limit})
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,7 +45,7 @@ MIGRATIONS = (
     """,
 )
 _KEYS_AT_ONCE = 500
-_ROWS_AT_ONCE = (256, 64, 16, 4, 1)
+_ROWS_AT_ONCE = (256, 128, 64, 32, 16, 8, 4, 2, 1)
 """Rows of one statement. SQLite gives Python's lock back for each statement that it runs, and what
 else this process does would go on between any two rows."""
 
@@ -65,12 +67,33 @@ class SpentAmount(NamedTuple):
     """Calls whose price is unknown: they count with no dollars."""
 
 
-def sum_amounts(amounts: Sequence[SpentAmount]) -> SpentAmount:
-    """All of one kind and model together."""
-    if len(amounts) == 1:
-        return amounts[0]
-    kinds, models, *numbers = zip(*amounts, strict=True)
-    return SpentAmount(kinds[0], models[0], *map(sum, numbers))
+@dataclass(slots=True)
+class SpentTotals:
+    """Calls, tokens and dollars of one kind."""
+
+    calls: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    dollars: float = 0.0
+    unpriced: int = 0
+
+    @property
+    def tokens(self) -> int:
+        return self.prompt_tokens + self.completion_tokens
+
+    def add(self, amount: SpentAmount) -> None:
+        _, _, calls, prompt_tokens, completion_tokens, dollars, unpriced = amount
+        self.calls += calls
+        self.prompt_tokens += prompt_tokens
+        self.completion_tokens += completion_tokens
+        self.dollars += dollars
+        self.unpriced += unpriced
+
+    def as_amount(self, kind: str, model: str) -> SpentAmount:
+        return SpentAmount(
+            kind, model, self.calls, self.prompt_tokens, self.completion_tokens, self.dollars,
+            self.unpriced,
+        )  # fmt: skip
 
 
 class FailedRow(NamedTuple):
@@ -224,13 +247,17 @@ class BatchJournal:
     ) -> None:
         """Add calls, amounts and rows; settings take the place of those of their names."""
         with self._store.transaction() as db:
-            _insert_rows(db, "INSERT INTO calls (key, body) VALUES", [*calls])
-            _insert_rows(db, "INSERT INTO spent VALUES", [*spent], _ADDS_SPENT)
+            _insert_calls_and_spent(db, [*chain.from_iterable(calls)], spent)
             db.execute_many(
                 "INSERT OR REPLACE INTO settings VALUES (?, ?)", [*(settings or {}).items()]
             )
             db.execute_many("INSERT OR REPLACE INTO failed VALUES (?, ?, ?, ?)", [*failed])
             db.execute_many("INSERT OR REPLACE INTO recovered VALUES (?, ?)", [*recovered])
+
+    def keep_calls(self, calls: Sequence[bytes], spent: Iterable[SpentAmount]) -> None:
+        """Add calls, their keys and bodies in turn, and amounts."""
+        with self._store.transaction() as db:
+            _insert_calls_and_spent(db, calls, spent)
 
     def keep_provider_batch(self, batch: SubmittedBatch, calls: Iterable[str] = ()) -> None:
         """Write down how a batch is, with its *calls* where it is new: numbered from 0."""
@@ -299,17 +326,25 @@ _ADDS_SPENT = (
 )
 
 
-def _insert_rows(
-    db: Transaction, insert: str, rows: Sequence[Sequence[object]], conflict: str = ""
+def _insert_calls_and_spent(
+    db: Transaction, calls: Sequence[bytes], spent: Iterable[SpentAmount]
 ) -> None:
-    """As ``execute_many``, in few statements."""
-    start = 0
+    _insert_rows(db, "INSERT INTO calls (key, body) VALUES", calls, 2)
+    amounts = [*chain.from_iterable(spent)]
+    _insert_rows(db, "INSERT INTO spent VALUES", amounts, len(SpentAmount._fields), _ADDS_SPENT)
+
+
+def _insert_rows(
+    db: Transaction, insert: str, values: Sequence[object], width: int, conflict: str = ""
+) -> None:
+    """Rows of *width* values, all in one sequence, in few statements."""
+    start, left = 0, len(values) // width
     for count in _ROWS_AT_ONCE:
-        while len(rows) - start >= count:
-            some = rows[start : start + count]
-            marks = ", ".join(["(" + ", ".join("?" * len(some[0])) + ")"] * count)
-            db.execute(f"{insert} {marks}{conflict}", [value for row in some for value in row])
-            start += count
+        while left >= count:
+            marks = ", ".join(["(" + ", ".join("?" * width) + ")"] * count)
+            end = start + count * width
+            db.execute(f"{insert} {marks}{conflict}", values[start:end])
+            start, left = end, left - count
 
 
 class OccurrenceCounter:

@@ -24,11 +24,11 @@ def find_branch(turns: Sequence[Record], leaf: str | None = None) -> list[Record
     at = named.get(leaf) if leaf else None
     if at is None and named:
         at = list(named.values())[-1]
-    branch: list[Record] = []
-    while at is not None and at not in branch:
-        branch.append(at)
+    branch: dict[str, Record] = {}
+    while at is not None and at["id"] not in branch:  # a damaged one may lead back to itself
+        branch[at["id"]] = at
         at = named.get(at["previous"] or "")
-    return branch[::-1]
+    return list(branch.values())[::-1]
 
 
 def conversation_markdown(conversation: Mapping[str, Any], leaf: str | None = None) -> str:

@@ -10,11 +10,11 @@ from mixtura.core.text import collapse_whitespace
 from mixtura.storage.interfaces import Store
 from mixtura.storage.run_record import Record, format_timestamp
 from mixtura.storage.turn_tables import (
-    SEARCH_PAGE,
     FoundRun,
     RunSummary,
     count_answered,
     find_conversation_id,
+    find_runs_without_turn,
     find_turn_place,
     is_listed_before,
     iterate_found_runs,
@@ -62,7 +62,7 @@ class ConversationStore:
         words = fold_words(query or "")
         if words:
             self.complete_turns()
-        with self._store.transaction() as db:
+        with self._store.reading() as db:
             found: dict[str, FoundRun] = {}
             for run in iterate_found_runs(db, before, words, who):
                 if run.conversation in found or (
@@ -161,17 +161,17 @@ class ConversationStore:
 
     def complete_turns(self) -> None:
         """Write what searches read of runs that an older version has kept."""
-        while True:
+        while self._find_runs_without_turn():
             with self._store.transaction(alone="runs") as db:
-                ids = db.fetch_all(
-                    "SELECT r.id FROM runs r LEFT JOIN turns t ON t.run = r.id"
-                    " WHERE t.run IS NULL LIMIT ?",
-                    (SEARCH_PAGE,),
-                )
-                rows = list(read_turns_from_bodies(db, [row[0] for row in ids]))
-                if not rows:
+                rows = list(read_turns_from_bodies(db, find_runs_without_turn(db)))
+                if not rows:  # a damaged id: nothing can be written for it
                     return
                 write_turns(db, rows)
+
+    def _find_runs_without_turn(self) -> list[str]:
+        # Nearly always there is none, and nobody has to wait for that to be seen.
+        with self._store.reading() as db:
+            return find_runs_without_turn(db)
 
 
 # ---- what is told

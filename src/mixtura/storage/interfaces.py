@@ -80,7 +80,7 @@ class Store(Protocol):
     """
     A database, opened at the first use; threads share the object, processes the database.
 
-    ``transaction`` is its only way in, so that whoever keeps something knows no database.
+    ``transaction`` and ``reading`` are its only ways in: whoever keeps something knows no database.
     """
 
     settlements: SettlementQueue
@@ -103,14 +103,21 @@ class Store(Protocol):
         ...
 
     def transaction(
-        self, patience: float | None = None, *, alone: Subject | None = None
+        self, lock_timeout: float | None = None, *, alone: Subject | None = None
     ) -> AbstractContextManager[Transaction]:
         """
         A transaction: all of it is written, or nothing.
 
-        *patience*: seconds to wait for others, threads of this process too, None for the store's
+        *lock_timeout*: seconds to wait for others, threads of this process too, None: the store's
         own; with 0 an event loop may call it. *alone*: what no one else changes until it is over,
         at the least; None where every statement can stand for itself. Raises StoreError;
         StoreBusyError where waiting longer may help.
+        """
+        ...
+
+    def reading(self) -> AbstractContextManager[Transaction]:
+        """
+        A transaction that only reads, on a connection of its own: however long it looks, nobody
+        else waits for it. Raises StoreError.
         """
         ...

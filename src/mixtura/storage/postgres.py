@@ -106,7 +106,7 @@ class PostgresStore:
 
     *address*: ``postgresql://user@host:port/database``, as libpq reads it, with no password in
     it; *password*: None where libpq is to find one (PGPASSWORD, a password file, a service).
-    *patience*: seconds to wait for others. Raises ConfigError for an address that says nothing.
+    *lock_timeout*: seconds to wait for others. Raises ConfigError for an address that says nothing.
     """
 
     def __init__(
@@ -115,12 +115,12 @@ class PostgresStore:
         *,
         password: str | None = None,
         clock: Callable[[], float] = time.time,
-        patience: float = 30.0,
+        lock_timeout: float = 30.0,
     ) -> None:
         self._parameters = _read_address(address, password)
         self._name = display_address(address)
         self._clock = clock
-        self._patience = patience
+        self._lock_timeout = lock_timeout
         self._connection: Connection | None = None
         self._lock = threading.RLock()
         self._own_number = 0
@@ -150,27 +150,42 @@ class PostgresStore:
 
     @contextmanager
     def transaction(
-        self, patience: float | None = None, *, alone: Subject | None = None
+        self, lock_timeout: float | None = None, *, alone: Subject | None = None
     ) -> Generator[PostgresTransaction, None, None]:
         """
         A transaction; *alone*: a subject that no other transaction has meanwhile.
 
-        *patience*: seconds to wait for others; with 0 an event loop may call it: it waits for no
+        *lock_timeout*: seconds to wait; with 0 an event loop may call it: it waits for no
         lock, and connects in a thread. Raises StoreError; StoreBusyError where waiting longer may
         help.
         """
-        patience = self._patience if patience is None else patience
-        until = time.monotonic() + patience
-        if not self._lock.acquire(timeout=patience):
+        lock_timeout = self._lock_timeout if lock_timeout is None else lock_timeout
+        until = time.monotonic() + lock_timeout
+        if not self._lock.acquire(timeout=lock_timeout):
             raise StoreBusyError(f"the store {self._name} is in use by another thread")
         try:
-            if patience <= 0.0:
+            if lock_timeout <= 0.0:
                 self._require_connection()
-            connection = self._begin(until, alone, in_loop=patience <= 0.0)
+            connection = self._begin(until, alone, in_loop=lock_timeout <= 0.0)
             with self.translate_errors(), commit_or_roll_back(connection, psycopg.Error):
                 yield PostgresTransaction(connection, self)
         finally:
             self._lock.release()
+
+    @contextmanager
+    def reading(self) -> Generator[PostgresTransaction, None, None]:
+        """
+        A transaction that only reads, on a connection of its own. Raises StoreError.
+        """
+        if self._connection is None:  # the schema is there then; else this would wait for its lock
+            self.check_usable()
+        with self.translate_errors():
+            connection = psycopg.connect(autocommit=True, **self._parameters)
+            try:
+                connection.execute(f"SET search_path TO {SCHEMA}; BEGIN READ ONLY".encode())
+                yield PostgresTransaction(connection, self)
+            finally:
+                connection.close()
 
     @contextmanager
     def translate_errors(self) -> Generator[None, None, None]:
@@ -286,7 +301,7 @@ class PostgresStore:
     def _migrate_schema(self, connection: Connection) -> None:
         with connection.transaction():
             connection.execute(
-                f"SET LOCAL lock_timeout = {int(self._patience * 1000) or 1};"
+                f"SET LOCAL lock_timeout = {int(self._lock_timeout * 1000) or 1};"
                 f" SELECT pg_advisory_xact_lock({_SUBJECT_LOCKS}, {_SCHEMA_LOCK})".encode()
             )
             version = self._read_version(connection)

@@ -140,7 +140,7 @@ class RunStore(BoundedRecords):
         if words:
             with suppress(StoreDamagedError):
                 self.conversations.complete_turns()
-        with self._store.transaction() as db:
+        with self._store.reading() as db:
             try:
                 rows = _find_rows(db, before, who, words, limit)
             except StoreDamagedError:
@@ -202,8 +202,8 @@ class RunStore(BoundedRecords):
     def close(self) -> None:
         self._store.close()
 
-    def _write_runs(self, runs: Sequence[PackedRun], patience: float | None = None) -> None:
-        with self._store.transaction(patience, alone="runs") as db:
+    def _write_runs(self, runs: Sequence[PackedRun], lock_timeout: float | None = None) -> None:
+        with self._store.transaction(lock_timeout, alone="runs") as db:
             owner = db.own_name()
             written = [run for run in runs if _insert_run(db, run.row, run.body, owner)]
             write_turns(db, (run.turn for run in written))
@@ -265,7 +265,9 @@ def _find_rows(
         values.append(who)
     if words:
         conditions.append(
-            f"id IN (SELECT run FROM turns WHERE {' AND '.join([HAS_WORD] * len(words))})"  # noqa: S608
+            # For each run of theirs: a text is the last thing to be looked at.
+            "EXISTS (SELECT 1 FROM turns t WHERE t.run = runs.id"  # noqa: S608
+            f" AND {' AND '.join([HAS_WORD] * len(words))})"
         )
         values += map(like_pattern, words)
     if before is not None:

@@ -42,15 +42,15 @@ class SettlementQueue:
         self._is_thread_running = False
 
     @contextmanager
-    def transaction(self, patience: float | None = None) -> Generator[Transaction, None, None]:
+    def transaction(self, lock_timeout: float | None = None) -> Generator[Transaction, None, None]:
         """
-        A write transaction that writes every pending settlement first; *patience*: seconds.
+        A write transaction that writes every pending settlement first; *lock_timeout*: seconds.
 
         Raises StoreError; then they are pending again.
         """
         written: list[Settlement] = []
         try:
-            with self._open_transaction(patience) as db:
+            with self._open_transaction(lock_timeout) as db:
                 while self.pending:
                     written.append(self.pending.popleft())
                     write_settlement(db, written[-1])

@@ -133,7 +133,7 @@ class SqliteStore:
     """
     One SQLite file, opened at the first use; threads share the object, processes the file.
 
-    *patience*: seconds to wait for whoever else writes to the file. *migrations*: its schema;
+    *lock_timeout*: seconds to wait for whoever else writes to the file. *migrations*: its schema;
     *durable*: what is committed survives a loss of power. *called*, *remedy*: what errors call the
     file, and what they advise where it cannot be used.
     """
@@ -143,7 +143,7 @@ class SqliteStore:
         path: Path,
         *,
         clock: Callable[[], float] = time.time,
-        patience: float = 30.0,
+        lock_timeout: float = 30.0,
         migrations: Sequence[str] = MIGRATIONS,
         durable: bool = False,
         called: str = "store",
@@ -155,7 +155,7 @@ class SqliteStore:
         self._called = f"the {called} {path}"
         self._remedy = remedy
         self._clock = clock
-        self._patience = patience
+        self._lock_timeout = lock_timeout
         self._connection: sqlite3.Connection | None = None
         self._busy_timeout: float | None = None
         """Seconds that the connection waits for a lock."""
@@ -179,7 +179,7 @@ class SqliteStore:
     def check_usable(self) -> None:
         """Open the file now rather than in the middle of a run. Raises StoreError."""
         with self._lock:
-            self._open_connection(self._patience)
+            self._open_connection(self._lock_timeout)
 
     def close(self) -> None:
         """Close the file; the next use opens it again."""
@@ -192,19 +192,19 @@ class SqliteStore:
     @contextmanager
     def transaction(
         self,
-        patience: float | None = None,
+        lock_timeout: float | None = None,
         *,
         alone: Subject | None = None,  # noqa: ARG002 - the lock of a file is for all subjects
     ) -> Generator[SqliteTransaction, None, None]:
         """
         A write transaction, begun at once so that it never fails half-way for a lock.
 
-        *patience*: seconds to wait for others, threads of this process too; with 0 an event
+        *lock_timeout*: seconds to wait for others, threads of this process too; with 0 an event
         loop may call it. Raises StoreError; StoreBusyError where waiting longer may help.
         """
-        patience = self._patience if patience is None else patience
-        until = time.monotonic() + patience
-        if not self._lock.acquire(timeout=patience):
+        lock_timeout = self._lock_timeout if lock_timeout is None else lock_timeout
+        until = time.monotonic() + lock_timeout
+        if not self._lock.acquire(timeout=lock_timeout):
             raise self._store_error("it is locked by another thread", busy=True)
         try:
             # To the tenth of a second: nearly always what it was set to before.
@@ -219,6 +219,30 @@ class SqliteStore:
                     yield SqliteTransaction(connection, self)
         finally:
             self._lock.release()
+
+    @contextmanager
+    def reading(self) -> Generator[SqliteTransaction, None, None]:
+        """
+        A transaction that only reads, on a connection of its own: in WAL mode no writer waits for
+        it. Raises StoreError.
+        """
+        if self._connection is None:  # the schema is there then; else this would wait for its lock
+            self.check_usable()
+        with self.translate_errors():
+            connection = sqlite3.connect(
+                f"{self._path.absolute().as_uri()}?mode=rw",  # never a new one where it is gone
+                uri=True,
+                timeout=self._lock_timeout,
+                isolation_level=None,
+                check_same_thread=False,
+            )
+            try:
+                connection.text_factory = _decode_text
+                connection.execute("PRAGMA query_only=ON")
+                connection.execute("BEGIN")
+                yield SqliteTransaction(connection, self)
+            finally:
+                connection.close()
 
     @contextmanager
     def translate_errors(self) -> Generator[None, None, None]:
@@ -243,7 +267,7 @@ class SqliteStore:
             f"{self._called} cannot be used ({said}{error}): {self._remedy}"
         )
 
-    def _open_connection(self, patience: float) -> sqlite3.Connection:
+    def _open_connection(self, lock_timeout: float) -> sqlite3.Connection:
         if self._connection is not None:
             return self._connection
         connection: sqlite3.Connection | None = None
@@ -252,10 +276,10 @@ class SqliteStore:
             if not self._path.exists():
                 self._path.touch(mode=0o600)  # it holds people's questions
             connection = sqlite3.connect(
-                self._path, timeout=patience, isolation_level=None, check_same_thread=False
+                self._path, timeout=lock_timeout, isolation_level=None, check_same_thread=False
             )
             connection.text_factory = _decode_text
-            _enable_wal(connection, patience)
+            _enable_wal(connection, lock_timeout)
             connection.execute(f"PRAGMA synchronous={'FULL' if self._durable else 'NORMAL'}")
             connection.execute("PRAGMA secure_delete=ON")
             self._migrate_schema(connection)
@@ -304,9 +328,9 @@ def _decode_text(data: bytes) -> str:
     return data.decode("utf-8", "replace")
 
 
-def _enable_wal(connection: sqlite3.Connection, patience: float) -> None:
+def _enable_wal(connection: sqlite3.Connection, lock_timeout: float) -> None:
     """Switch to WAL: SQLite does not wait for a lock there, so two that open at once must."""
-    until = time.monotonic() + patience
+    until = time.monotonic() + lock_timeout
     while True:
         try:
             connection.execute("PRAGMA journal_mode=WAL")

@@ -73,6 +73,15 @@ def delete_lost_turns(db: Transaction) -> None:
     db.execute("DELETE FROM titles WHERE conversation NOT IN (SELECT conversation FROM turns)")
 
 
+def find_runs_without_turn(db: Transaction) -> list[str]:
+    """Some of the runs that an older version has kept; empty where there is none."""
+    rows = db.fetch_all(
+        "SELECT r.id FROM runs r LEFT JOIN turns t ON t.run = r.id WHERE t.run IS NULL LIMIT ?",
+        (SEARCH_PAGE,),
+    )
+    return [row[0] for row in rows]
+
+
 def read_turns_from_bodies(db: Transaction, ids: Sequence[str]) -> Iterator[TurnRow]:
     """The turns of kept runs, made from all that is kept of them."""
     for one in ids:
@@ -93,8 +102,10 @@ def read_turns_from_bodies(db: Transaction, ids: Sequence[str]) -> Iterator[Turn
 def _run_conditions(words: Sequence[str], who: str | None) -> tuple[str, list[object]]:
     each = f" AND (t.{HAS_WORD} OR n.{HAS_WORD})"
     values: list[object] = [like_pattern(word) for word in words for _ in range(2)]
-    mine = "" if who is None else " AND r.who = ?"
-    return each * len(words) + mine, values if who is None else [*values, who]
+    if who is None:
+        return each * len(words), values
+    # First whose it is: nobody's search looks through the texts of others.
+    return " AND r.who = ?" + each * len(words), [who, *values]
 
 
 def _find_cursor(db: Transaction, before: str) -> tuple[object, ...]:

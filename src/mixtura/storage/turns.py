@@ -24,6 +24,9 @@ UNPACK_ERRORS = (
 LOST_PICTURE = "[There was a picture here. It was not kept.]"
 MAX_SEARCHED_CHARS = 400_000
 """Characters of a run's question and answer that searches look at."""
+MAX_SEARCH_WORDS = 16
+MAX_WORD_CHARS = 100
+"""Of a word that is looked for: one that nearly stands in many places takes time by its length."""
 
 
 class TurnPlace(NamedTuple):
@@ -147,12 +150,12 @@ def question_text(seen: Mapping[str, Any]) -> str:
 
 def fold_words(query: str) -> list[str]:
     """The words that a search looks for, as they are kept."""
-    return query.casefold().replace("\0", "").split()[:32]
+    words = query.casefold().replace("\0", "").split()[:MAX_SEARCH_WORDS]
+    return [word[:MAX_WORD_CHARS] for word in words]
 
 
 def like_pattern(word: str) -> str:
     """A pattern for LIKE with the escape ``!`` that finds *word* anywhere."""
-    word = word[:1000]
     for sign in "!%_":
         word = word.replace(sign, f"!{sign}")
     return f"%{word}%"

@@ -3,7 +3,7 @@ import { copy, dialog, html, Icon, signal, useRef, useMemo } from "./base.mjs";
 import { dollars, ending, number, percent, seconds, short, times } from "./format.mjs";
 import { t } from "./language.mjs";
 import { Numbers, seat } from "./cards.mjs";
-import { mark } from "./marks.mjs";
+import { mark } from "./sentence_sources.mjs";
 import { Prose } from "./markdown.mjs";
 import { shares } from "./run.mjs";
 

@@ -4,24 +4,24 @@ import { attached, filesIn } from "./attachments.mjs";
 import { Agreement } from "./agreement.mjs";
 import { Answer, CopyButton, Hint, MarksButton, Totals } from "./answer.mjs";
 import { Prose } from "./markdown.mjs";
-import { Axis } from "./axis.mjs";
+import { Axis } from "./timeline.mjs";
 import { Layers } from "./cards.mjs";
 import { Composer, focusQuestion, pointed } from "./composer.mjs";
-import { Sketch } from "./tuner.mjs";
-import { Blind, Choices, isHidden, Verdict } from "./blind.mjs";
+import { Sketch } from "./team_editor.mjs";
+import { Blind, Choices, isHidden, Verdict } from "./blind_comparison.mjs";
 import { AfterHand, CallHand, GoOn, ReportPrice } from "./run_controls.mjs";
-import { Details, Link, Sheet } from "./details.mjs";
+import { Details, Link, Sheet } from "./call_details.mjs";
 import { CompareAfter } from "./comparison.mjs";
-import { FirstRun, SetUp } from "./firstrun.mjs";
+import { FirstRun, SetUp } from "./first_run.mjs";
 import { hindrance, short } from "./format.mjs";
 import { chooseLanguage, language, languages, named, pieces, speakFirst, t } from "./language.mjs";
 import { conversation } from "./conversation.mjs";
 import { keepPage } from "./install.mjs";
 import { Question } from "./question.mjs";
-import { Delete, Runs } from "./runs.mjs";
+import { Delete, Runs } from "./past_conversations.mjs";
 import { key, locked } from "./access.mjs";
 import { EditedQuestion, Export, isEdited, QuestionTools, Rename, TalkHead } from "./conversation_view.mjs";
-import { again, bring, broken, busy, choice, draft, enter, fresh, list, mixture, opening, plan, reopen, replan, setup, share, sought, steer, stop, turns } from "./state.mjs";
+import { again, bring, broken, busy, choice, draft, enter, fresh, list, mixture, opening, plan, reopen, replan, setup, share, sought, steer, stop, turns } from "./page_state.mjs";
 
 const aside = signal(false); // the list of runs on a narrow window
 const singles = signal(stored("mixtura.keys") !== "off"); // shortcuts of one key

@@ -4,9 +4,9 @@
 import { Marked } from "marked";
 import DOMPurify from "dompurify";
 import { dialog } from "./base.mjs";
-import { escapeText, fold, harmlessTags, noteReference, noteText } from "./extras.mjs";
+import { escapeText, fold, harmlessTags, noteReference, noteText } from "./markdown_extras.mjs";
 import { t } from "./language.mjs";
-import { listing } from "./listing.mjs";
+import { listing } from "./code_block.mjs";
 import { escape, mathBlock, mathInline } from "./maths.mjs";
 
 const marked = new Marked({

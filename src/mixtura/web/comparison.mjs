@@ -3,7 +3,7 @@ import { html, Icon, useEffect, useState } from "./base.mjs";
 import { call } from "./access.mjs";
 import { most, short } from "./format.mjs";
 import { t } from "./language.mjs";
-import { busy, compare, conversationBefore, setup } from "./state.mjs";
+import { busy, compare, conversationBefore, setup } from "./page_state.mjs";
 
 async function priced(model, messages) {
   try {

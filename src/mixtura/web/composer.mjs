@@ -1,11 +1,11 @@
 // Where a question is written, and where the mixture that will answer it is put together.
 import { AttachButton, Attached, useDrop } from "./attachments.mjs";
 import { effect, html, Icon, say, signal, tell, useLayoutEffect, useRef } from "./base.mjs";
-import { SetUp } from "./firstrun.mjs";
+import { SetUp } from "./first_run.mjs";
 import { ending, hindrance, most, short } from "./format.mjs";
 import { t } from "./language.mjs";
-import { ask, busy, choice, choose, draft, edited, mixture, pattern, plan, refusal, replan, setup, stop } from "./state.mjs";
-import { Tuner } from "./tuner.mjs";
+import { ask, busy, choice, choose, draft, edited, mixture, pattern, plan, refusal, replan, setup, stop } from "./page_state.mjs";
+import { Tuner } from "./team_editor.mjs";
 
 export const tuning = signal(false);
 export const pointed = signal(false); // somebody asked what cannot be asked, and is shown why

@@ -4,8 +4,8 @@ import { dialog, html, Icon, signal, useEffect, useRef } from "./base.mjs";
 import { conversation, cost, rename, saveJson, saveMarkdown, siblingsOf } from "./conversation.mjs";
 import { dollars } from "./format.mjs";
 import { t } from "./language.mjs";
-import { Sheet } from "./details.mjs";
-import { askAt, busy, list, reopen, setup, turns } from "./state.mjs";
+import { Sheet } from "./call_details.mjs";
+import { askAt, busy, list, reopen, setup, turns } from "./page_state.mjs";
 
 // ---- the head
 

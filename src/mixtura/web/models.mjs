@@ -2,7 +2,7 @@
 import { html, useEffect, useId, useLayoutEffect, useRef, useState } from "./base.mjs";
 import { dollars, short } from "./format.mjs";
 import { pieces, t } from "./language.mjs";
-import { plan, setup } from "./state.mjs";
+import { plan, setup } from "./page_state.mjs";
 
 // Dollars per million tokens, in a few words.
 function priceWords(price) {

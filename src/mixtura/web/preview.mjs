@@ -1,5 +1,5 @@
 // The first or last words of a text without its marks, for a card's few lines.
-import { withoutNotes, withoutTags } from "./extras.mjs";
+import { withoutNotes, withoutTags } from "./markdown_extras.mjs";
 import { replaceMaths } from "./maths.mjs";
 
 const SHOWN = 420; // characters

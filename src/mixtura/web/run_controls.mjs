@@ -3,8 +3,8 @@ import { dialog, html, Icon, useEffect, useState } from "./base.mjs";
 import { call as request } from "./access.mjs";
 import { most } from "./format.mjs";
 import { pieces, t } from "./language.mjs";
-import { Sheet } from "./details.mjs";
-import { askReport, busy, conversationBefore, goOn, setup, steer, turns } from "./state.mjs";
+import { Sheet } from "./call_details.mjs";
+import { askReport, busy, conversationBefore, goOn, setup, steer, turns } from "./page_state.mjs";
 
 const models = () => setup.value?.models.filter((one) => !one.problem) ?? [];
 const close = (event) => event.currentTarget.closest("dialog").close();

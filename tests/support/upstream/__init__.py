@@ -12,6 +12,7 @@ from tests.support.upstream.server import (
     honest,
     running,
     seeded,
+    upstream_fixture,
 )
 
 __all__ = [
@@ -30,4 +31,5 @@ __all__ = [
     "pieces",
     "running",
     "seeded",
+    "upstream_fixture",
 ]

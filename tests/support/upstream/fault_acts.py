@@ -449,13 +449,13 @@ async def keep_alive_between_words(wire: Wire, _: int) -> None:
 # ---------------------------------------------------------------- broken pieces, errors inside
 
 
-def then(piece: Callable[[Wire], bytes], *, patience: float = 1.0) -> Act:
+def then(piece: Callable[[Wire], bytes], *, pause: float = 1.0) -> Act:
     """*piece* in the middle of the answer, which goes on when the caller has borne it so long."""
 
     async def act(wire: Wire, said: int) -> None:
         await _begin(wire, said)
         await wire.send(piece(wire))
-        await wire.pause(patience)
+        await wire.pause(pause)
         await _complete(wire, said)
 
     return act

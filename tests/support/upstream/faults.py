@@ -330,7 +330,7 @@ FAULTS: tuple[Fault, ...] = (
           last(lambda _: frame({"error": f"something broke {CANARY}"})), "stream",
           errors=_LATER, retried=True, dialects=OPENAI_LIKE),
     Fault("error_is_null", 16, "`error: null` in an event means none",
-          then(lambda _: frame({"error": None, "choices": []}), patience=0.0), "whole",
+          then(lambda _: frame({"error": None, "choices": []}), pause=0.0), "whole",
           dialects=OPENAI_LIKE),
     Fault("error_unwrapped", 16, "`object: error` with a code, in the stream",
           last(error_without_error, done=True), "stream", errors=(RejectedError,),

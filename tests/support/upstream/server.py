@@ -16,7 +16,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from http import HTTPStatus
-from typing import Literal
+from typing import Any, Literal
+
+import pytest
 
 from tests.support.upstream.dialects import VOICES, Json, OpenAIVoice, Tally, Voice, counted, pieces
 
@@ -365,6 +367,18 @@ def running(otherwise: Callable[[Record], Script] | None = None) -> Iterator[Ups
     assert not upstream.bugs, f"the upstream itself is wrong: {upstream.bugs!r}"
 
 
+def upstream_fixture(scripts: Mapping[str, Script]) -> Any:
+    """The fixture `upstream` of a module: its models answer as *scripts* say."""
+
+    @pytest.fixture(scope="module", name="upstream")
+    def start_upstream() -> Iterator[Upstream]:
+        with running() as upstream:
+            upstream.scripts = dict(scripts)
+            yield upstream
+
+    return start_upstream
+
+
 def drawn(seed: int, *what: object) -> random.Random:
     """The same numbers for the same seed, model and request, on any machine."""
     digest = blake2b(repr((seed, *what)).encode(), digest_size=8).digest()
@@ -517,6 +531,7 @@ class _Server:
         request, *lines = text.strip().split("\r\n")
         method, path, _ = request.split(" ")
         pairs = (line.split(":", 1) for line in lines)
+        path = path.partition("?")[0]  # as a server whose address has a key in its query
         return method, path, {name.strip().lower(): value.strip() for name, value in pairs}
 
     async def _answer(

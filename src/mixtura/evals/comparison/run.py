@@ -29,7 +29,7 @@ from mixtura.evals.comparison.settings import ComparisonSettings, resolve_plans
 from mixtura.evals.identity import judging_identity
 from mixtura.evals.judges import families, pairwise
 from mixtura.evals.sample_progress import EvalProgress
-from mixtura.models.wrappers.budget_wait import InFlight, WaitForBudget
+from mixtura.models.wrappers.budget_queue import BudgetQueued, InFlight
 
 JUDGE_PROGRESS_NAME = "the judge"
 """The name under which the judge's progress is reported."""
@@ -225,7 +225,7 @@ class _ComparisonRunner:
         cap = RunCap("this comparison", self._remaining_usd)
         plan = self._config.mixture_spec(terms.judge or "")
         runnable = self._config.build_runnable(plan, deadline=terms.deadline, caps=[cap])
-        waiting = WaitForBudget(runnable, InFlight())
+        waiting = BudgetQueued(runnable, InFlight())
         watch = self._progress_callback(JUDGE_PROGRESS_NAME)
 
         def report_done(count: int) -> None:

@@ -7,7 +7,10 @@ import random
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from inspect_ai import Task
 from inspect_ai.dataset import MemoryDataset, Sample
+from inspect_ai.scorer import Scorer
+from inspect_ai.solver import generate, prompt_template
 
 from mixtura.batch.prompt_form import join_instruction
 from mixtura.core.errors import ConfigError
@@ -22,6 +25,7 @@ __all__ = [
     "list_field",
     "load_rows",
     "load_samples",
+    "prompted_task",
     "text_field",
 ]
 
@@ -49,6 +53,12 @@ def load_samples(
     if seed is not None:
         random.Random(seed).shuffle(samples)
     return MemoryDataset(samples, name=name, location=data)
+
+
+def prompted_task(samples: MemoryDataset, prompt: str, scorer: Scorer, *, version: int) -> Task:
+    """A task of one answer to each sample, whose input stands in *prompt* for ``{prompt}``."""
+    solver = [prompt_template(prompt), generate()]
+    return Task(dataset=samples, solver=solver, scorer=scorer, version=version)
 
 
 def _build_sample(

@@ -7,9 +7,9 @@ from fractions import Fraction
 from inspect_ai import Task, task
 from inspect_ai.dataset import Sample
 from inspect_ai.scorer import Score, Scorer, Target, accuracy, scorer
-from inspect_ai.solver import TaskState, generate, prompt_template
+from inspect_ai.solver import TaskState
 
-from mixtura.evals.tasks.dataset import Row, load_samples, text_field
+from mixtura.evals.tasks.dataset import Row, load_samples, prompted_task, text_field
 from mixtura.patterns import final_answer
 from mixtura.patterns.numbers import is_single_number
 
@@ -29,12 +29,8 @@ def gsm8k(data: str | None = None, seed: int | None = None) -> Task:
 
     Raises ConfigError, with the file and the line, for rows that cannot be read.
     """
-    return Task(
-        dataset=load_samples("gsm8k", data or HOME, _row_to_sample, seed=seed),
-        solver=[prompt_template(PROMPT), generate()],
-        scorer=same_number(),
-        version=2,
-    )
+    samples = load_samples("gsm8k", data or HOME, _row_to_sample, seed=seed)
+    return prompted_task(samples, PROMPT, same_number(), version=2)
 
 
 def _row_to_sample(row: Row) -> Sample:

@@ -11,10 +11,10 @@ import anyio.to_thread
 from inspect_ai import Task, task
 from inspect_ai.dataset import Sample
 from inspect_ai.scorer import Score, Scorer, Target, accuracy, scorer
-from inspect_ai.solver import TaskState, generate, prompt_template
+from inspect_ai.solver import TaskState
 
 from mixtura.core.errors import ConfigError
-from mixtura.evals.tasks.dataset import Row, load_samples, text_field
+from mixtura.evals.tasks.dataset import Row, load_samples, prompted_task, text_field
 from mixtura.programs.code_blocks import extract_program
 
 HOME = "https://raw.githubusercontent.com/openai/human-eval/master/data/HumanEval.jsonl.gz"
@@ -32,12 +32,8 @@ def humaneval(data: str | None = None, seed: int | None = None, seconds: float =
 
     Raises ConfigError for rows that cannot be read, and where programs cannot be confined.
     """
-    return Task(
-        dataset=load_samples("humaneval", data or HOME, _row_to_sample, seed=seed),
-        solver=[prompt_template(PROMPT), generate()],
-        scorer=passing(seconds),
-        version=2,
-    )
+    samples = load_samples("humaneval", data or HOME, _row_to_sample, seed=seed)
+    return prompted_task(samples, PROMPT, passing(seconds), version=2)
 
 
 def _row_to_sample(row: Row) -> Sample:

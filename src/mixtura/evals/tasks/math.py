@@ -8,14 +8,14 @@ import anyio.to_thread
 from inspect_ai import Task, task
 from inspect_ai.dataset import Sample
 from inspect_ai.scorer import Score, Scorer, Target, accuracy, scorer
-from inspect_ai.solver import TaskState, generate, prompt_template
+from inspect_ai.solver import TaskState
 
 from mixtura.core.errors import ConfigError
 from mixtura.core.missing_packages import missing_package_text
 from mixtura.evals.answers import symbolic_equality
 from mixtura.evals.answers.answer_equality import is_same_answer
 from mixtura.evals.answers.exact_value import brace_group
-from mixtura.evals.tasks.dataset import Row, load_samples, text_field
+from mixtura.evals.tasks.dataset import Row, load_samples, prompted_task, text_field
 from mixtura.protocols.thoughts.parser import without_thoughts
 
 __all__ = ["compare_answers", "is_same_answer", "last_boxed", "math", "require_math_verify"]
@@ -35,12 +35,8 @@ def math(data: str | None = None, seed: int | None = None) -> Task:
     math-verify.
     """
     require_math_verify()
-    return Task(
-        dataset=load_samples("math", data or HOME, _row_to_sample, seed=seed),
-        solver=[prompt_template(PROMPT), generate()],
-        scorer=same_answer(),
-        version=2,
-    )
+    samples = load_samples("math", data or HOME, _row_to_sample, seed=seed)
+    return prompted_task(samples, PROMPT, same_answer(), version=2)
 
 
 def _row_to_sample(row: Row) -> Sample:

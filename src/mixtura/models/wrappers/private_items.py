@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 from mixtura.core.events import (
     CallRestarted,
@@ -47,10 +48,22 @@ class Pseudonymized(Wrapper):
         """The same protection around another model."""
         return Pseudonymized(model, self.items, pictures=self.sends_pictures)
 
-    def hide_text(self, text: str) -> str:
-        """*text* with placeholders. Raises ModelError where a recognizer fails."""
-        hidden = HiddenRequest(Request((Message("user", text),)), self.items, explain=False)
-        return hidden.request.messages[0].text
+    async def hide_query(self, request: Request, query: str) -> str:
+        """
+        *query*, which the model wrote about *request*, with placeholders for what it was not shown
+        of that. Raises ModelError where a recognizer fails.
+        """
+        # With the request before it: an item may be found there alone, and is known here, too.
+        whole = replace(request, messages=(*request.messages, Message("user", query)))
+        hidden = await self._hide_items(whole, explain=False)
+        return hidden.request.messages[-1].text
+
+    async def _hide_items(self, request: Request, *, explain: bool = True) -> HiddenRequest:
+        # A recognizer may be a model of its own: it never holds up the loop.
+        size = LARGE_BYTES if self.items.recognizers else estimate_request_bytes(request)
+        return await run_in_thread_if_large(
+            size, HiddenRequest, request, self.items, explain=explain
+        )
 
     async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
         """The model's answer with the items in it. Raises ModelError, also for a recognizer."""
@@ -59,9 +72,7 @@ class Pseudonymized(Wrapper):
             for said in notices if emit else ():
                 assert emit is not None
                 emit(Notice(self.name, f"with `redact`, it {said}"))
-        # A recognizer may be a model of its own: it never holds up the loop.
-        size = LARGE_BYTES if self.items.recognizers else estimate_request_bytes(request)
-        hidden = await run_in_thread_if_large(size, HiddenRequest, request, self.items)
+        hidden = await self._hide_items(request)
         if not hidden.replaced_items:
             return await self._model.complete(hidden.request, emit)
         if emit is None:

@@ -119,7 +119,7 @@ class _QueuedCall:
     model: str
     tokens: int
     since: float
-    patience: float
+    seconds_left: float
     """Seconds from *since*: after them no one wants its answer any more."""
 
 
@@ -232,7 +232,7 @@ class _LoopState:
         """Why it is no use to wait until the upstream opens again."""
         now = self.clock()
         rest = self.closed_until - now
-        if rest <= min(MAX_CLOSED_SECONDS, call.since + call.patience - now) or rest <= 0:
+        if rest <= min(MAX_CLOSED_SECONDS, call.since + call.seconds_left - now) or rest <= 0:
             return None
         return RateLimitedError(
             f"the endpoint asked for {rest:.0f} s without calls"

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import replace
 from typing import Any, NamedTuple, Protocol, cast
 
+from mixtura.billing.run_budget import RUN_BUDGET, draw_for_attempt
+from mixtura.billing.spending_caps import Spend
 from mixtura.core.call_ledger import open_ledger
-from mixtura.core.errors import ModelError
+from mixtura.core.errors import MixturaError
 from mixtura.core.events import Emit, Event, Notice, Token, ToolCallChunk
 from mixtura.core.model import Model, Wrapper
+from mixtura.core.redaction import redact_secrets
 from mixtura.core.text import to_one_line
 from mixtura.core.types import (
     SEARCH_CHARGE,
@@ -24,11 +27,14 @@ from mixtura.core.types import (
     Usage,
     WebSource,
 )
+from mixtura.prompts.control_tokens import neutralize_text
 
 TOOL_NAME = "web_search"
 MAX_RESULT_CHARS = 20_000
 """Of what a search gives a model to read."""
 MAX_QUERY_CHARS = 1000
+MAX_SEARCHES_AT_ONCE = 5
+"""That one step of an answer makes, however many its model asks for: each has its price."""
 _TOOL: Json = {
     "type": "function",
     "function": {
@@ -79,7 +85,8 @@ class SearchTool(Protocol):
 
 
 OpenTool = Callable[[], AbstractAsyncContextManager[SearchTool]]
-HideText = Callable[[str], str]
+HideQuery = Callable[[Request, str], Awaitable[str]]
+"""A query without what the member was not shown of that request."""
 
 
 class Searching(Wrapper):
@@ -87,17 +94,18 @@ class Searching(Wrapper):
     A model that may call a search tool, which is run here up to *rounds* times for an answer.
 
     *open_tool* opens the tool at the first search of an answer; it is closed with the answer.
-    *hide* takes out of a query what may not leave this machine. Each search enters the ledger. A
+    *hide* takes out of a query what may not leave this machine; what is found comes without secrets
+    and control tokens. Each search enters the ledger. A
     search that fails is told to the model, which answers without it.
     """
 
     def __init__(
-        self, model: Model, open_tool: OpenTool, *, rounds: int = 3, hide: HideText | None = None
+        self, model: Model, open_tool: OpenTool, *, rounds: int = 3, hide: HideQuery | None = None
     ) -> None:
         super().__init__(model)
         self._open_tool = open_tool
         self._rounds = rounds
-        self._hide = hide or str
+        self._hide = hide
 
     async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
         """The model's answer. Raises what the model raises."""
@@ -129,7 +137,7 @@ class Searching(Wrapper):
                 return _join_answer(answer, texts, others, turn.sources)
             if answer.text.strip() and emit:
                 emit(Token("\n\n"))
-            results = [await turn.answer_call(call) for call in wanted]
+            results = await turn.answer_calls(request, wanted)
             request = replace(request, messages=(*request.messages, answer.message, *results))
         raise AssertionError("unreachable: the last round offers no search")
 
@@ -153,7 +161,9 @@ def _join_answer(
 class _SearchTurn:
     """The searches of one answer."""
 
-    def __init__(self, open_tool: OpenTool, hide: HideText, name: str, emit: Emit | None) -> None:
+    def __init__(
+        self, open_tool: OpenTool, hide: HideQuery | None, name: str, emit: Emit | None
+    ) -> None:
         self._open_tool = open_tool
         self._hide = hide
         self._name = name
@@ -162,38 +172,57 @@ class _SearchTurn:
         self._tool: SearchTool | None = None
         self.sources: list[WebSource] = []
 
-    async def answer_call(self, call: ToolCall) -> Message:
-        """What a call of the tool gives, as the message that the model reads."""
+    async def answer_calls(self, request: Request, calls: Sequence[ToolCall]) -> list[Message]:
+        """What calls of the tool give, each as the message that the model reads."""
+        now, more = calls[:MAX_SEARCHES_AT_ONCE], calls[MAX_SEARCHES_AT_ONCE:]
+        results = [await self._answer_call(request, call) for call in now]
+        if more and self._emit:
+            self._emit(Notice(self._name, f"{len(more)} more searches at once were not made"))
+        said = f"Not searched: there are at most {MAX_SEARCHES_AT_ONCE} searches at once."
+        return [*results, *(Message("tool", said, tool_call_id=call.id) for call in more)]
+
+    async def _answer_call(self, request: Request, call: ToolCall) -> Message:
         query = _read_query(call.arguments)
         if not query:
             said = "No query was given. Call the tool with the field `query`."
             return Message("tool", said, tool_call_id=call.id)
-        query = self._hide(query)
-        if self._emit:
-            self._emit(Notice(self._name, f"searched the web: {to_one_line(query)}"))
         try:
-            found = await self._search(query)
-        except ModelError as error:
+            if self._hide:
+                query = await self._hide(request, query)
             if self._emit:
-                self._emit(Notice(self._name, f"the search failed: {error}"))
+                self._emit(Notice(self._name, f"searched the web: {to_one_line(query)}"))
+            found = await self._search(query)
+        except MixturaError as error:  # also a cap that needs the price of a search
+            if self._emit:
+                self._emit(Notice(self._name, f"the search failed: {to_one_line(error)}"))
             said = "The search failed. Answer from what you know, and say that it failed."
             return Message("tool", said, tool_call_id=call.id)
-        self.sources += found.sources
-        return Message("tool", found.text[:MAX_RESULT_CHARS], tool_call_id=call.id)
+        self.sources += (WebSource(*map(redact_secrets, page)) for page in found.sources)
+        # Anyone can write a page: it shows no key to the model, and is no turn of its own.
+        text = neutralize_text(redact_secrets(found.text[:MAX_RESULT_CHARS]))
+        return Message("tool", text, tool_call_id=call.id)
 
     async def _search(self, query: str) -> FoundPages:
         if self._tool is None:
             opened = self._open_tool()
             self._tool = await opened.__aenter__()
             self._opened = opened
+        account, usage = RUN_BUDGET.get(), Usage(searches=1)
+        drawn = await draw_for_attempt(account, SEARCH_CHARGE, usage) if account else Spend()
         with open_ledger() as ledger:
-            ledger.record_charge(Charge(SEARCH_CHARGE, Usage(searches=1)))
-            return await self._tool.search(query)
+            try:
+                ledger.record_charge(Charge(SEARCH_CHARGE, usage))
+                return await self._tool.search(query)
+            finally:
+                if account:
+                    account.release_attempt(drawn, ledger.charges)
 
     async def close(self) -> None:
         if self._opened is not None:
             opened, self._opened = self._opened, None
-            await opened.__aexit__(None, None, None)
+            # The answer is there, or what ended it is told: this says nothing more.
+            with suppress(Exception):
+                await opened.__aexit__(None, None, None)
 
 
 def _read_query(arguments: str) -> str:

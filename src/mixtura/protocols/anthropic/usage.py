@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import msgspec
 
-from mixtura.core.quantities import is_null, parse_token_count, redacted_excerpt
+from mixtura.core.quantities import (
+    is_null,
+    parse_search_count,
+    parse_token_count,
+    redacted_excerpt,
+)
 from mixtura.core.types import Usage
 from mixtura.protocols.openai.usage import decode_object_fields
 
 _COUNT_FIELDS = (
     "input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens",
 )  # fmt: skip
+
+_SEARCHES = "web_search_requests"
 
 
 class MessagesUsage:
@@ -34,10 +41,11 @@ class MessagesUsage:
         stated = {name: fields.get(name) for name in _COUNT_FIELDS}
         stated["thinking_tokens"] = inner.get("thinking_tokens")
         own = decode_object_fields(fields.get("server_tool_use"), "server_tool_use", self._doubts)
-        stated["web_search_requests"] = own.get("web_search_requests")
+        stated[_SEARCHES] = own.get(_SEARCHES)
         for name, value in stated.items():
             if not is_null(value):
-                self._counts[name] = parse_token_count(value)
+                parse = parse_search_count if name == _SEARCHES else parse_token_count
+                self._counts[name] = parse(value)
                 if self._counts[name] is None:
                     self._doubts.append(f"{name} {redacted_excerpt(value)}")
 
@@ -60,5 +68,5 @@ class MessagesUsage:
             cache_write_tokens=written,
             reasoning_tokens=thought if thought <= wrote else 0,
             estimated=not final,
-            searches=self._counts.get("web_search_requests") or 0,
+            searches=self._counts.get(_SEARCHES) or 0,
         )

@@ -122,7 +122,7 @@ def _error_json(refused: ApiError, request_id: str | None) -> dict[str, Any]:
     return {"type": "error", "error": error, "request_id": request_id}
 
 
-class MessagesDialect:
+class MessagesApi:
     """``POST /v1/messages``."""
 
     path = "/v1/messages"

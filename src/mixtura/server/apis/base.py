@@ -203,8 +203,8 @@ class EventStreamWriter(ABC):
 
 
 @runtime_checkable
-class Dialect(Protocol):
-    """One API: pure functions between its JSON and our values."""
+class ServedApi(Protocol):
+    """One API that the server speaks: pure functions between its JSON and our values."""
 
     path: str
 

@@ -46,7 +46,7 @@ _UNSUPPORTED_PARAMETERS = {
 }
 
 
-class ChatDialect:
+class ChatCompletionsApi:
     """``POST /v1/chat/completions``."""
 
     path = "/v1/chat/completions"

@@ -55,7 +55,7 @@ _FINISH_REASONS = {"tool_calls": "stop"}
 """Our finish reasons that this API has no word for."""
 
 
-class CompletionsDialect:
+class CompletionsApi:
     """
     ``POST /v1/completions``. Without ``max_tokens`` an answer ends where its model ends it: the
     official 16 tokens would cut off nearly every one.

@@ -23,7 +23,7 @@ from mixtura.server.apis.openai_responses_request import parse_responses_request
 from mixtura.server.apis.openai_responses_stream import ResponsesWriter
 
 
-class ResponsesDialect:
+class ResponsesApi:
     """``POST /v1/responses``."""
 
     path = "/v1/responses"

@@ -1,10 +1,10 @@
 // From "no key is set" to a first answer: a key entered, a server found, the starter downloaded.
 import { dialog, html, Icon, signal, useEffect, useState, tell } from "./base.mjs";
 import { call } from "./access.mjs";
-import { Sheet } from "./details.mjs";
+import { Sheet } from "./call_details.mjs";
 import { megabytes } from "./format.mjs";
 import { pieces, t } from "./language.mjs";
-import { enter, replan } from "./state.mjs";
+import { enter, replan } from "./page_state.mjs";
 import { key as clientKey } from "./access.mjs";
 
 const start = signal(null); // what the server says of keys, servers and the starter

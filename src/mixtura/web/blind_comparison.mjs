@@ -5,8 +5,8 @@ import { download } from "./conversation.mjs";
 import { percent, short } from "./format.mjs";
 import { pieces, t } from "./language.mjs";
 import { Prose } from "./markdown.mjs";
-import { Sheet } from "./details.mjs";
-import { choosePreferred, preferences } from "./state.mjs";
+import { Sheet } from "./call_details.mjs";
+import { choosePreferred, preferences } from "./page_state.mjs";
 
 export const isHidden = (one) => Boolean(one.blind?.value && !one.blind.value.choice);
 

@@ -1,4 +1,4 @@
-"""Answers that wait for room under a cap while others under way still hold theirs."""
+"""BudgetQueued: a Model whose run waits while other runs under way hold the room under a cap."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _give_nothing_back(_: None) -> None:
     """Nothing to do: every waiter is woken, so one that was cancelled uses up no other's turn."""
 
 
-class WaitForBudget(Wrapper):
+class BudgetQueued(Wrapper):
     """
     Waits where the cap has no room only because of what is set aside for others: an answer
     takes far less than its worst case. It is refused once no other is under way.

@@ -1,4 +1,4 @@
-"""Builds models from their settings: adapter, rate limit, hedging, retries and cache."""
+"""ModelBuilder: from one model's settings to its adapter inside rate limit, retries, cache."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from mixtura.core.quantities import parse_context_window
 from mixtura.core.redaction import Redactor
 from mixtura.llama import gguf
 from mixtura.models.hosted import HostedModel
+from mixtura.models.wrappers.budget_per_attempt import BudgetedPerAttempt
 from mixtura.models.wrappers.hedge import Hedged
-from mixtura.models.wrappers.meter import Metered
 from mixtura.models.wrappers.rate_limit import Limited, RateLimiter, RateLimits
 from mixtura.models.wrappers.retry import Retrying
 from mixtura.transport.base import Transport
@@ -53,6 +53,7 @@ class ModelEndpoint(NamedTuple):
     prefix: str = ""
     """Stands before the names of its models."""
     dialect: str = "openai"
+    """Which API it is asked in: the name of an adapter (`config/adapters`)."""
     key_header: str | None = None
     transport: Transport | None = None
     """What sends requests to it; None for our own client."""
@@ -71,7 +72,7 @@ class ModelEndpoint(NamedTuple):
         return {self.key_header: key} if self.key_header else {"Authorization": f"Bearer {key}"}
 
 
-class ModelFactory:
+class ModelBuilder:
     """
     Builds models from their settings.
 
@@ -112,7 +113,7 @@ class ModelFactory:
             for (url, key), limiter in self._limiters.items()
         }
 
-    def share_rate_limiters(self, other: ModelFactory) -> None:
+    def share_rate_limiters(self, other: ModelBuilder) -> None:
         """Count calls at an endpoint together with those of *other*'s models."""
         self._limiters = other._limiters
 
@@ -135,7 +136,7 @@ class ModelFactory:
             progress=table.timeouts.explicit_seconds("progress"),
             **(own.model_settings() if file == own.model else EmbeddedArguments()),
         )
-        limited = self._with_rate_limit(Metered(model), table, (str(path), None))
+        limited = self._with_rate_limit(BudgetedPerAttempt(model), table, (str(path), None))
         twice = Retrying(limited, attempts=2)  # small models say nothing at all now and then
         return self._with_kept_answers(twice, f"{path.name} {table.context}")
 
@@ -163,7 +164,7 @@ class ModelFactory:
         if table.limits == LimitsTable():
             # A subscription is one person's: side by side its calls would wait for each other.
             table = msgspec.structs.replace(table, limits=LimitsTable(concurrency=1))
-        model = self._with_rate_limit(Metered(model), table, (command[0], None))
+        model = self._with_rate_limit(BudgetedPerAttempt(model), table, (command[0], None))
         if table.retries:
             model = Retrying(model, attempts=table.retries + 1)
         return self._with_kept_answers(model, "\0".join(command))
@@ -198,7 +199,7 @@ class ModelFactory:
             model = self._search.with_provider_tools(model, terms)
         model = with_redaction(model, redact)
         key = place.key.reveal() if place.key else None
-        model = self._with_rate_limit(Metered(model), table, (base_url.rstrip("/"), key))
+        model = self._with_rate_limit(BudgetedPerAttempt(model), table, (base_url.rstrip("/"), key))
         if hedge := table.hedge:
             model = Hedged(
                 model,

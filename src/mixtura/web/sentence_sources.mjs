@@ -1,5 +1,5 @@
 // Whose sentence is whose: the sentences of an answer found again in what was made of it.
-import { withoutNotes, withoutTags } from "./extras.mjs";
+import { withoutNotes, withoutTags } from "./markdown_extras.mjs";
 import { replaceMaths } from "./maths.mjs";
 import { breather } from "./markdown.mjs";
 

@@ -9,12 +9,12 @@ import pytest
 
 from mixtura import ConfigError
 from mixtura.catalog.entry_points import find_entry_points
-from mixtura.server.dialects import served_dialects
+from mixtura.server.served_apis import served_apis
 from tests.support.loopback import Answer, loopback
 from tests.support.other_packages import docs_block, install_modules, install_package, program
 from tests.support.serving import serving
 
-SERVED = docs_block("../CONTRIBUTING.md", "class SayDialect")
+SERVED = docs_block("../CONTRIBUTING.md", "class SayApi")
 ASKED = docs_block("../CONTRIBUTING.md", "class Say(HostedModel)")
 POINTS = docs_block("../CONTRIBUTING.md", "mixtura.dialects", "text")
 
@@ -109,7 +109,7 @@ def installed(tmp_path, monkeypatch):
 
     def forget():
         find_entry_points.cache_clear()
-        served_dialects.cache_clear()
+        served_apis.cache_clear()
         sys.modules.pop("say_served", None)
 
     def install(code):
@@ -130,15 +130,15 @@ def installed(tmp_path, monkeypatch):
     [
         (('path = "/say"', 'path = "/v1/messages"'), "'/v1/messages', which is taken already"),
         (('path = "/say"', 'path = "say"'), "it must begin with /"),
-        (("DIALECT = SayDialect()", "DIALECT = 7"), "say-served is not a Dialect"),
+        (("DIALECT = SayApi()", "DIALECT = 7"), "say-served is not a ServedApi"),
     ],
-    ids=["taken", "relative", "no dialect"],
+    ids=["taken", "relative", "no API"],
 )
 def test_an_api_that_cannot_be_served_is_refused(installed, change, words):
     installed(SERVED.split("if __name__")[0].replace(*change))
 
     with pytest.raises(ConfigError, match=words):
-        served_dialects()
+        served_apis()
 
 
 def test_a_server_that_cannot_serve_an_api_does_not_start_and_says_why(installed, tmp_path):

@@ -1,4 +1,4 @@
-// What the page knows: who may ask, what there is to ask, the conversation, past runs.
+// The page's state: who may ask, what there is to ask, the conversation, past runs.
 import { call, kept, key, locked } from "./access.mjs";
 import { besideOf, branchOf, conversation, download, fetchConversation, forget, newestAfter, updateConversation } from "./conversation.mjs";
 import { attached, contentOf, pictureParts, withFiles } from "./attachments.mjs";

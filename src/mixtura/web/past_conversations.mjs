@@ -3,8 +3,8 @@ import { dialog, html, Icon, useEffect, useRef } from "./base.mjs";
 import { clock, day, dollars } from "./format.mjs";
 import { named, pieces, t } from "./language.mjs";
 import { conversation } from "./conversation.mjs";
-import { current, list, remove, reopen, runs, search, setup } from "./state.mjs";
-import { Sheet } from "./details.mjs";
+import { current, list, remove, reopen, runs, search, setup } from "./page_state.mjs";
+import { Sheet } from "./call_details.mjs";
 
 let timer;
 function wanted(text) {

@@ -1,30 +1,26 @@
-"""Metered: a Model whose every attempt is paid for out of the run's account before it is sent."""
+"""BudgetedPerAttempt: a Model each attempt of which is reserved in the run's budget, then sent."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 
 from mixtura.billing.forecast import ExpectedCall, forecast_calls
-from mixtura.billing.run_budget import RUN_BUDGET
-from mixtura.billing.spending_caps import retry_while_busy
+from mixtura.billing.run_budget import RUN_BUDGET, draw_for_attempt
 from mixtura.core.call_ledger import open_ledger
-from mixtura.core.errors import CallOverBudgetError, StoreError
 from mixtura.core.events import Emit
 from mixtura.core.model import Wrapper
 from mixtura.core.token_estimate import DEFAULT_ANSWER_TOKENS
 from mixtura.core.types import Completion, Request
 from mixtura.engine.background_work import estimate_request_bytes, run_in_thread_if_large
 
-BUSY_STORE_SECONDS = 5.0
-"""Seconds that an attempt waits for a busy store when it needs more than was set aside."""
 
-
-class Metered(Wrapper):
+class BudgetedPerAttempt(Wrapper):
     """
-    Stands directly around a model that costs money, inside retries and hedges.
+    Reserves the worst case of each attempt at one call in the budget of the run (`RunBudget`),
+    and settles it afterwards. Stands directly around a model that costs money, inside retries
+    and hedges.
 
-    Without an account it only passes on. With one, an answer has at most
+    Outside a `BudgetedPerRun` it only passes on. Inside one, an answer has at most
     ``DEFAULT_ANSWER_TOKENS`` tokens where no one says, so that a worst case exists.
     """
 
@@ -39,15 +35,7 @@ class Metered(Wrapper):
                 estimate_request_bytes(request), forecast_calls, self._model, request
             )
         )[0]
-        try:
-            drawn = await retry_while_busy(
-                partial(account.reserve_attempt, self.name, worst.usage), BUSY_STORE_SECONDS
-            )
-        except StoreError as error:  # no one knows whether there is room: then there is none
-            raise CallOverBudgetError(str(error), model=self.name) from None
-        if isinstance(drawn, str):
-            said = f"no room for this attempt in the budget of {drawn}"
-            raise CallOverBudgetError(said, model=self.name)
+        drawn = await draw_for_attempt(account, self.name, worst.usage)
         with open_ledger() as ledger:
             try:
                 return ledger.bill_answer(await self._model.complete(request, emit))

@@ -3,7 +3,7 @@ import { copy, dialog, html, Icon, useEffect, useMemo, useRef, useState } from "
 import { dollars, fixed, number, percent, seconds } from "./format.mjs";
 import { named, pieces, t } from "./language.mjs";
 import { Prose } from "./markdown.mjs";
-import { mark } from "./marks.mjs";
+import { mark } from "./sentence_sources.mjs";
 import { Seat, seat } from "./cards.mjs";
 import { said } from "./run.mjs";
 

@@ -1,4 +1,4 @@
-"""What a program needs that uses Mixtura as a library: models by name or key, a configuration."""
+"""What `import mixtura` offers of configuration: models by name or key, and whole files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from mixtura.catalog import providers
 from mixtura.config import config as configuration
-from mixtura.config.model_factory import ModelFactory
+from mixtura.config.model_builder import ModelBuilder
 from mixtura.config.paths import find_config_file
 from mixtura.config.plan import INLINE_MARKS
 from mixtura.config.schema import ModelTable
@@ -85,9 +85,9 @@ def _resolve_address(
         return base_url, key
     if key is not None:
         return providers.providers()[provider].base_url, key
-    factory = ModelFactory(os.environ, Path())
+    builder = ModelBuilder(os.environ, Path())
     try:
-        place = factory.resolve_endpoint(ModelTable(provider=provider, model=model))
+        place = builder.resolve_endpoint(ModelTable(provider=provider, model=model))
     except ConfigError as error:
         raise ConfigError(f'{error}; or pass it: {name}("{model}", api_key=…)') from None
     return place.base_url, place.key

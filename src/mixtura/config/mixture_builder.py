@@ -1,4 +1,4 @@
-"""Builds models and mixtures, as objects that can be called, from their names."""
+"""MixtureBuilder: from names to models and mixtures that can be called; keeps what it built."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from mixtura.catalog.command_tools import is_command_provider, split_command_nam
 from mixtura.catalog.model_strength import find_strongest
 from mixtura.config import pattern_settings
 from mixtura.config.mixture_tables import KeyPath
-from mixtura.config.model_factory import ModelEndpoint, ModelFactory
+from mixtura.config.model_builder import ModelBuilder, ModelEndpoint
 from mixtura.config.plan import AUTO, MemberSpec, MixtureSpec
 from mixtura.config.registry import ConfiguredModel, NameRegistry, add_location
 from mixtura.config.schema import ModelTable
 from mixtura.core.errors import ConfigError
 from mixtura.core.model import Model
-from mixtura.core.patience import LearnedPatience, ResponseTimes
 from mixtura.core.roles import Layer, Proposer
+from mixtura.core.straggler_patience import LearnedPatience, ResponseTimes
 from mixtura.engine.pattern import Pattern
 from mixtura.models.fake import echo
 from mixtura.models.wrappers.rate_limit import RateLimiter
@@ -49,10 +49,10 @@ class MixtureBuilder:
     """Builds each model and each mixture once, and keeps the latest."""
 
     def __init__(
-        self, registry: NameRegistry, factory: ModelFactory, *, learns_patience: bool = True
+        self, registry: NameRegistry, model_builder: ModelBuilder, *, learns_patience: bool = True
     ) -> None:
         self._registry = registry
-        self._factory = factory
+        self._model_builder = model_builder
         self.built_models: dict[str, Model] = {}
         self.built_mixtures: dict[str, tuple[MixtureSpec, Pattern]] = {}
         self._models_being_built: list[str] = []
@@ -66,7 +66,7 @@ class MixtureBuilder:
 
     def rate_limiters(self) -> dict[str, RateLimiter]:
         """Those of the endpoints in use, by names that are the same in every process."""
-        return self._factory.rate_limiters()
+        return self._model_builder.rate_limiters()
 
     def model(self, name: str) -> Model:
         """A model by name, the same object each time. Raises ConfigError."""
@@ -109,7 +109,7 @@ class MixtureBuilder:
         if table is None or not hosted or not _has_address(table):
             return None
         try:
-            endpoint = self._factory.resolve_endpoint(table)
+            endpoint = self._model_builder.resolve_endpoint(table)
         except ConfigError:
             return None
         model = endpoint.upstream_model_name(table.model or "")
@@ -152,19 +152,21 @@ class MixtureBuilder:
             return self.build_mixture(self._registry.mixture_spec(name))
         if found := split_command_name(name):
             tool, model = found
-            return self._factory.build_command(name, ModelTable(model=model, provider=tool))
+            return self._model_builder.build_command(name, ModelTable(model=model, provider=tool))
         if found := providers.split_model_name(name):
             provider, model = found
-            return self._factory.build_hosted(name, ModelTable(model=model, provider=provider))
-        return self._factory.build_local(name, name, ModelTable())
+            return self._model_builder.build_hosted(
+                name, ModelTable(model=model, provider=provider)
+            )
+        return self._model_builder.build_local(name, name, ModelTable())
 
     def _build_configured(self, name: str, entry: ConfiguredModel) -> Model:
         table = entry.table
         with add_location(entry.document, "models", name):
             if table.command is not None or is_command_provider(table.provider):
-                return self._factory.build_command(name, table)
+                return self._model_builder.build_command(name, table)
             if table.provider is None and table.base_url is None:
-                return self._factory.build_local(name, table.model or name, table)
+                return self._model_builder.build_local(name, table.model or name, table)
             elsewhere = table.hedge.elsewhere if table.hedge else None
             if elsewhere in self._models_being_built:
                 said = f"hedge: {elsewhere} would stand in for itself: name another model"
@@ -175,7 +177,7 @@ class MixtureBuilder:
             finally:
                 self._models_being_built.remove(name)
             headers = entry.document.line_number(["models", name, "headers"])
-            return self._factory.build_hosted(
+            return self._model_builder.build_hosted(
                 name, table, other, headers_at=f"{entry.document.source}:{headers}"
             )
 

@@ -1,4 +1,4 @@
-"""WaitsOutRateLimits: a Model that asks again while its endpoint says that it is asked too much."""
+"""RateLimitRetrying: a Model that asks again, for minutes, after its endpoint's rate limits."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from mixtura.core.model import Model, Wrapper
 from mixtura.core.types import Completion, Request
 from mixtura.engine.call_context import remaining_seconds
 
-PATIENCE_SECONDS = 900.0
+RETRY_WINDOW_SECONDS = 900.0
 """Seconds that one call waits in all: longer than any endpoint's minute, many times."""
 FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0
 """Seconds, where the endpoint says none; doubled each time."""
 
 
-class WaitsOutRateLimits(Wrapper):
+class RateLimitRetrying(Wrapper):
     """
     A batch has time: a refusal that will pass costs no row its answer.
 
@@ -31,17 +31,17 @@ class WaitsOutRateLimits(Wrapper):
         self,
         model: Model,
         *,
-        patience: float = PATIENCE_SECONDS,
+        window: float = RETRY_WINDOW_SECONDS,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(model)
-        self._patience = patience
+        self._window = window
         self._sleep = sleep
         self._clock = clock
 
     async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
-        until = self._clock() + min(self._patience, remaining_seconds())
+        until = self._clock() + min(self._window, remaining_seconds())
         bound = FIRST_WAIT
         while True:
             try:

@@ -1,4 +1,4 @@
-"""How long a layer waits for its stragglers, learned from the times of its models' last answers."""
+"""How long a layer waits for stragglers (`patience`), learned from its models' last answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A server that answers through one of our API dialects, and what is asked of it."""
+"""A server that answers through one of the APIs we serve, and what is asked of it."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from mixtura import (
     Usage,
 )
 from mixtura.protocols.sse import SseParser
-from mixtura.server.apis.anthropic_messages import MessagesDialect
-from mixtura.server.apis.base import ApiCall, ApiError, Dialect, ResponseMeta
-from mixtura.server.apis.openai_responses import ResponsesDialect
+from mixtura.server.apis.anthropic_messages import MessagesApi
+from mixtura.server.apis.base import ApiCall, ApiError, ResponseMeta, ServedApi
+from mixtura.server.apis.openai_responses import ResponsesApi
 from tests.support import http_server
 from tests.support.http_server import QuietHandler
 
@@ -46,18 +46,18 @@ def answered(text: str = "Because.", *calls: ToolCall, **more: Any) -> Completio
     )
 
 
-def read(dialect: Dialect, body: dict[str, Any]) -> ApiCall:
-    return dialect.parse_request(json.dumps(body).encode())
+def read(api: ServedApi, body: dict[str, Any]) -> ApiCall:
+    return api.parse_request(json.dumps(body).encode())
 
 
-def refused(dialect: Dialect, body: dict[str, Any] | bytes) -> ApiError:
+def refused(api: ServedApi, body: dict[str, Any] | bytes) -> ApiError:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     with pytest.raises(ApiError) as error:
-        dialect.parse_request(raw)
+        api.parse_request(raw)
     return error.value
 
 
-MESSAGES = MessagesDialect()
+MESSAGES = MessagesApi()
 ASKED = {"model": "m", "max_tokens": 64, "messages": [{"role": "user", "content": "Why?"}]}
 
 
@@ -69,7 +69,7 @@ def without(body: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in body.items() if value is not GONE}
 
 
-RESPONSES = ResponsesDialect()
+RESPONSES = ResponsesApi()
 
 
 @dataclass
@@ -86,8 +86,8 @@ class Played:
     calls: list[ApiCall] = field(default_factory=list)
     url: str = ""
 
-    def frames(self, dialect: Dialect, call: ApiCall) -> Iterator[bytes]:
-        writer = dialect.create_writer(call, ABOUT)
+    def frames(self, api: ServedApi, call: ApiCall) -> Iterator[bytes]:
+        writer = api.create_writer(call, ABOUT)
         yield writer.write_start()
         for piece in self.pieces if self.pieces is not None else (self.answer.text,):
             yield (
@@ -107,25 +107,23 @@ class Handler(QuietHandler):
 
     def do_POST(self) -> None:
         path = self.path.partition("?")[0]
-        dialect = next(d for d in (MESSAGES, RESPONSES) if d.path == path)
+        api = next(d for d in (MESSAGES, RESPONSES) if d.path == path)
         body = self.rfile.read(int(self.headers["Content-Length"]))
         try:
             if self.played.refuses:
                 raise self.played.refuses
-            call = dialect.parse_request(body)
+            call = api.parse_request(body)
             self.played.calls.append(call)
             if not call.stream:
-                self.send_json(
-                    200, dialect.response_body(call, [self.played.answer], ABOUT, SUMMARY)
-                )
+                self.send_json(200, api.response_body(call, [self.played.answer], ABOUT, SUMMARY))
                 return
         except ApiError as error:
-            self.send_json(error.status, dialect.error_body(error))
+            self.send_json(error.status, api.error_body(error))
             return
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.end_headers()
-        for piece in self.played.frames(dialect, call):
+        for piece in self.played.frames(api, call):
             self.wfile.write(piece)
 
 
@@ -156,10 +154,10 @@ def gpt(**played: Any) -> Iterator[tuple[openai.OpenAI, Played]]:
         yield client, server
 
 
-def frames(dialect: Dialect, played: Played, body: dict[str, Any]) -> list[dict[str, Any]]:
+def frames(api: ServedApi, played: Played, body: dict[str, Any]) -> list[dict[str, Any]]:
     """The data of every event that is written, comments left out."""
-    call = read(dialect, body | {"stream": True})
-    written = b"".join(played.frames(dialect, call))
+    call = read(api, body | {"stream": True})
+    written = b"".join(played.frames(api, call))
     return [json.loads(data) for data in SseParser().feed(written)]
 
 

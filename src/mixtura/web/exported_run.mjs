@@ -4,9 +4,9 @@ import { when } from "./format.mjs";
 import { named, speakFirst, t } from "./language.mjs";
 import { Answer, CopyButton, Hint, MarksButton, Totals } from "./answer.mjs";
 import { Agreement } from "./agreement.mjs";
-import { Axis } from "./axis.mjs";
+import { Axis } from "./timeline.mjs";
 import { Layers } from "./cards.mjs";
-import { Details, Link } from "./details.mjs";
+import { Details, Link } from "./call_details.mjs";
 import { Question } from "./question.mjs";
 import { Run, said } from "./run.mjs";
 

@@ -5,7 +5,7 @@ import { ending } from "./format.mjs";
 import { t } from "./language.mjs";
 import { ModelField } from "./models.mjs";
 import { useSeatSettings } from "./seats.mjs";
-import { changes, choice, choose, edited, enter, pattern, plan, replan, setup } from "./state.mjs";
+import { changes, choice, choose, edited, enter, pattern, plan, replan, setup } from "./page_state.mjs";
 
 function Row({ row, number, hue, put, remove }) {
   const who = t("tuner.proposer", { n: number });

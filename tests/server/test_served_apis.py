@@ -1,4 +1,4 @@
-"""Both dialects: errors, any text cut anywhere, any body whatever."""
+"""Both newer APIs that are served: errors, any text cut anywhere, any body whatever."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mixtura.server.apis.base import ApiError, Dialect
-from tests.support.dialect_server import (
+from mixtura.server.apis.base import ApiError, ServedApi
+from tests.support.api_server import (
     ASKED,
     HELLO,
     MESSAGES,
@@ -43,9 +43,9 @@ def test_an_error_has_the_form_of_its_api():
 # ---- any text, cut anywhere; any body
 
 
-def refusal(dialect: Dialect, body: dict[str, Any]) -> ApiError | None:
+def refusal(api: ServedApi, body: dict[str, Any]) -> ApiError | None:
     try:
-        read(dialect, body)
+        read(api, body)
     except ApiError as error:
         return error
     return None
@@ -72,9 +72,9 @@ def test_any_text_cut_anywhere_arrives_through_both_clients_as_it_was(pieces):
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
 )))  # fmt: skip
 def test_no_body_whatever_ends_in_anything_but_a_call_or_a_refusal(junk):
-    for dialect, good in ((MESSAGES, ASKED), (RESPONSES, {"model": "m", "input": "Why?"})):
+    for api, good in ((MESSAGES, ASKED), (RESPONSES, {"model": "m", "input": "Why?"})):
         for body in (junk, good | junk, junk | dict.fromkeys(good, junk)):
-            error = refusal(dialect, body)
+            error = refusal(api, body)
             assert error is None or error.status == 400
 
 
@@ -83,7 +83,7 @@ def test_known_parameters_with_any_value_are_taken_or_refused(data):
     values = st.sampled_from(
         [None, 0, -1, 1.5, "", "x", True, [], ["x"], [{}], {}, {"type": "x"}, [{"type": "x"}], [[]]]
     )
-    for dialect, good in ((MESSAGES, ASKED), (RESPONSES, {"model": "m", "input": "Why?"})):
-        name = data.draw(st.sampled_from(dialect.REQUEST_TYPE.__struct_fields__))
-        error = refusal(dialect, good | {name: data.draw(values)})
+    for api, good in ((MESSAGES, ASKED), (RESPONSES, {"model": "m", "input": "Why?"})):
+        name = data.draw(st.sampled_from(api.REQUEST_TYPE.__struct_fields__))
+        error = refusal(api, good | {name: data.draw(values)})
         assert error is None or (error.param or name).startswith(name)

@@ -1,4 +1,4 @@
-"""Budgeted: a Mixture that is not begun when it might cost more than it may."""
+"""BudgetedPerRun: a Mixture whose whole run is reserved under the spending caps, then begun."""
 
 from __future__ import annotations
 
@@ -31,9 +31,10 @@ from mixtura.engine.kept_drafts import current_drafts
 CapPolicy = Literal["refuse", "degrade"]
 
 
-class Budgeted(Wrapper):
+class BudgetedPerRun(Wrapper):
     """
-    Sets the worst case of a run aside under every cap before the first call.
+    Reserves the worst case of a run under every cap before the first call; the calls spend of it
+    through `BudgetedPerAttempt`.
 
     *caps* is called for each run, so that a run may have one of its own. Without room,
     *at_the_cap* decides: refuse (BudgetExceededError, nothing is sent), or degrade: fewer
