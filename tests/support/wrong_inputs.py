@@ -334,6 +334,10 @@ WORDS = {
 
 ROWS_FILE = {"in.jsonl": b'{"input": "2 + 2?", "target": "4"}\n'}
 MANY = {
+    "a row whose prompt is empty": Row(
+        ("batch", "e.jsonl", "out.jsonl"), ("e.jsonl:2: the prompt is empty", "`prompt`"),
+        files={"e.jsonl": b'{"prompt": "Why?"}\n{"prompt": ""}\n'},
+    ),
     "a batch of nothing": Row(("batch",), ("Missing argument 'IN'",)),
     "a batch into nothing": Row(("batch", "in.jsonl"), ("Missing argument 'OUT'",)),
     "a batch of a file that is not there": Row(
