@@ -13,11 +13,11 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from mixtura.core.redaction import redact_secrets
-from mixtura.server.access import request_header
 from mixtura.server.apis.base import ApiError
 from mixtura.server.error_statuses import translate_store_errors
 from mixtura.server.json_responses import json_response
 from mixtura.server.multipart_body import UploadedForm, receive_form, stated_bytes
+from mixtura.server.request_headers import request_header
 from mixtura.server.served_apis import served_paths
 from mixtura.server.service import Service
 from mixtura.server.unsupported_routes import not_found_message
