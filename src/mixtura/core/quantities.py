@@ -123,7 +123,10 @@ _UNIT = (
     r"(?:days?|d|hours?|hrs?|h|milliseconds?|millis|msecs?|ms|minutes?|mins?|m|seconds?|secs?|s"
     r"|microseconds?|us|µs|nanoseconds?|ns|毫秒|秒|分钟|小时)(?![a-zµ])"
 )
-DURATION = rf"\d+(?:\.\d+)? ?{_UNIT}(?:(?:,? and |, ?| )?\d+(?:\.\d+)? ?{_UNIT})*"
+NUMBER_OF_UNITS = r"\d{1,100}(?:\.\d{1,100})?"
+"""Matches a number that a unit may stand behind. Its digits have a bound: where no unit comes, each
+of a million digits would be tried as its beginning."""
+DURATION = rf"{NUMBER_OF_UNITS} ?{_UNIT}(?:(?:,? and |, ?| )?{NUMBER_OF_UNITS} ?{_UNIT})*"
 """Matches a duration with its units, in any case: 1m2.5s, 500 ms, 2 minutes 3 seconds."""
 _WHOLE_DURATION = re.compile(DURATION, re.ASCII | re.IGNORECASE)
 _PIECE = re.compile(rf"(\d+(?:\.\d+)?) ?({_UNIT})", re.ASCII | re.IGNORECASE)

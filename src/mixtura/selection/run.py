@@ -69,11 +69,11 @@ def judge_family_warnings(config: Config, names: Sequence[str], judge: str | Non
 
 def check_selection(config: Config, names: Sequence[str], terms: SelectionTerms) -> None:
     """Raises ConfigError for candidates or settings that no selection can use."""
-    if len(set(names)) < 2:
-        raise ConfigError("two models or more are needed: --models A B …")
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise ConfigError(f"--models: {twice} stands there twice: the search draws by itself")
+    if len(names) < 2:
+        raise ConfigError("two models or more are needed: --models A B …")
     for name in (*names, *([terms.judge] if terms.judge else [])):
         # These three letters make teams out of names: whatever a race composed would be read
         # otherwise.

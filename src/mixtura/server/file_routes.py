@@ -85,6 +85,8 @@ async def get_content(service: Service, request: Request) -> Response:
     require_batches(service, request)
     with translate_store_errors():
         file = await find_file(service, request, request.path_params["id"])
+        # Before the response begins: later, nothing could be said of it.
+        await to_thread(service.batches.files.check_whole, file)
     return StreamingResponse(
         service.batches.files.read_parts(file.id),
         headers={"content-length": str(file.size), "x-content-type-options": "nosniff"},
