@@ -54,6 +54,7 @@ def _named(name: str, *words: str, said: tuple[str, ...]) -> Wrong:
     return Wrong(said, name, None, words, needs="datasets")
 
 
+EMPTY = ("the prompt is empty", "`prompt`")
 NO_PROMPT = ("no field is named", "--column or --template")
 
 WRONG = {
@@ -68,7 +69,7 @@ WRONG = {
     "CSV: tabs": _csv("id\tprompt\n1\ta\n", said=("in.csv:1", "tabs", "--format tsv")),
     "CSV: Latin-1": _csv("prompt\ncafé\n".encode("latin-1"), said=("in.csv is not UTF-8",)),
     "CSV: UTF-16": _csv("prompt\na\n".encode("utf-16"), said=("in.csv is not UTF-8",)),
-    "CSV: an empty prompt": _csv("prompt,x\n,b\n", said=("in.csv:2", *NO_PROMPT)),
+    "CSV: an empty prompt": _csv("prompt,x\n,b\n", said=("in.csv:2", *EMPTY)),
     "CSV: another case": _csv("Prompt\na\n", said=(*NO_PROMPT, "it has Prompt")),
     "CSV: an id twice": _csv("id,prompt\n1,a\n1,b\n", said=("in.csv:3", "custom_id 1")),
     "TSV: commas": Wrong(NO_PROMPT, "in.tsv", "id,prompt\n1,a\n"),
@@ -79,7 +80,7 @@ WRONG = {
     "Parquet: no such file": _parquet(b"nonsense", said=("in.parquet cannot be read as Parquet",)),
     "Parquet: an empty file": _parquet(b"", said=("in.parquet cannot be read as Parquet",)),
     "Parquet: no prompt": _parquet({"q": ["a"]}, said=(*NO_PROMPT, "it has q")),
-    "Parquet: null": _parquet({"prompt": ["a", None]}, said=("in.parquet, row 2", *NO_PROMPT)),
+    "Parquet: null": _parquet({"prompt": ["a", None]}, said=("in.parquet, row 2", *EMPTY)),
     "Parquet: no rows": _parquet({"prompt": []}, said=("in.parquet has no rows",)),
     "Parquet: bytes": _parquet({"prompt": [b"\xff"]}, said=("in.parquet, row 1", "not text")),
     "Parquet: messages without roles": _parquet(

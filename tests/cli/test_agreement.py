@@ -150,6 +150,30 @@ def test_an_agreement_of_no_run_is_refused(words, said, asks):
     assert said in asks.run(*words).complaint
 
 
+def test_a_conversation_reports_on_each_answer_or_on_the_last_one_when_asked(asks):
+    told = asks.run("chat", "--agreement", stdin=b"Why?\nHow?\n")
+    assert (told.code, told.out) == (0, "Because.\nBecause.\n")
+    assert told.err.count("Agreement 50%: 1 of 2 shared claims") == 2
+    assert len(report_requests(asks)) == 2
+
+    told = asks.run("chat", stdin=b"/agreement\nWhy?\n/agreement\n/agreement\n")
+    assert (told.code, told.out) == (0, "Because.\n")
+    assert "nothing was asked yet" in told.err
+    assert "1 call of chief, at most" in told.err
+    # The second time it is what was kept with the run.
+    assert told.err.count("Agreement 50%: 1 of 2 shared claims") == 2
+    assert len(report_requests(asks)) == 3
+    assert asks.run("show", "last", "--json").json["agreement"]["number"] == 0.5
+
+
+def test_a_report_that_fails_does_not_end_the_conversation(asks):
+    told = asks.run("chat", "-m", "ann", stdin=b"Why?\n/agreement\nMore?\n")
+
+    assert told.code == 0
+    assert "fewer than two proposals" in told.err
+    assert len(asks.desk.server.asked("ann")) == 2
+
+
 def test_proposals_are_compared_of_a_run_without_an_answer_too(asks):
     asks.desk.server.answers["ann"] = reports_when_asked("No review.")
     asks.desk.write("x = 1", "x.py")

@@ -9,6 +9,7 @@ from mixtura.config.config import load
 STRONG, WEAK = "openai/gpt-5.4", "openai/gpt-4.1-mini"
 TEAMS = {
     "weak-writer": f'[["{STRONG}", "openai/gpt-5.4-mini"]]\naggregator = "{WEAK}"',
+    "smallest-writer": '[["openai/gpt-5.4-mini*2"]]\naggregator = "openai/gpt-5.4-nano"',
     "far-apart": '[["openai/gpt-5.4", "openai/gpt-4.1-mini"]]\naggregator = "openai/gpt-5.4"',
     "near": '[["openai/gpt-5.4", "openai/gpt-5.4-mini"]]\naggregator = "openai/gpt-5.4"',
     "unknown": '[["mine", "openai/gpt-4.1-mini"]]\naggregator = "mine"',
@@ -45,6 +46,7 @@ def problems(tmp_path):
 
 def test_an_aggregator_that_is_not_the_strongest_member_is_told_with_who_is(problems):
     assert "Let openai/gpt-5.4 aggregate" in problems("weak-writer")
+    assert "Let openai/gpt-5.4-mini aggregate" in problems("smallest-writer")
     # By the name of the model behind it, whoever serves it.
     assert "Let strong aggregate" in problems("renamed")
 

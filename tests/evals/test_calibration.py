@@ -253,6 +253,14 @@ def test_a_calibrated_mixture_gives_its_answers_a_confidence(config):
     assert "vote" in CliRunner().invoke(group, ["calibrate"]).output
 
 
+def test_answers_that_two_evaluations_share_count_once(config):
+    plain = evaluation(outcomes(120))
+    asked = replace(plain, answers=tuple(replace(one, agreement=0.5) for one in plain.answers))
+
+    ((found, _),), _ = fit_calibrations(config(), [plain, asked])
+    assert found.curves["votes"].answers == 120
+
+
 def test_a_calibration_of_other_members_does_not_count(config, tmp_path):
     calibrate(config, evaluation(outcomes(120)))
     (tmp_path / "mixtura.toml").write_text(CONFIG.replace('"a*2", "b"', '"a*2", "b*2"'))

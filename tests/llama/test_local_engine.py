@@ -385,6 +385,12 @@ def test_a_file_that_cannot_be_loaded_is_not_loaded_again_at_once(tmp_path):
 # ---- whose it is
 
 
+def test_a_request_that_sets_no_limit_ends_at_the_models_own(made):
+    answer = run(made(answer_tokens=5).complete(question("Go on.", Sampling(temperature=0.0))))
+
+    assert (answer.finish_reason, answer.usage.completion_tokens) == ("length", 5)
+
+
 def test_one_local_serves_loop_after_loop_and_thread_beside_thread(made):
     model = made()
 

@@ -334,6 +334,10 @@ WORDS = {
 
 ROWS_FILE = {"in.jsonl": b'{"input": "2 + 2?", "target": "4"}\n'}
 MANY = {
+    "a row whose prompt is empty": Row(
+        ("batch", "e.jsonl", "out.jsonl"), ("e.jsonl:2: the prompt is empty", "`prompt`"),
+        files={"e.jsonl": b'{"prompt": "Why?"}\n{"prompt": ""}\n'},
+    ),
     "a batch of nothing": Row(("batch",), ("Missing argument 'IN'",)),
     "a batch into nothing": Row(("batch", "in.jsonl"), ("Missing argument 'OUT'",)),
     "a batch of a file that is not there": Row(
@@ -417,6 +421,23 @@ TOOLS = {
         ("review", "-m", "team", "--file", "in.jsonl"), ("not a mixture for reviews",),
         files=ROWS_FILE,
     ),
+    "a review of a file without --file": Row(
+        ("review", "in.jsonl"), ("A file is reviewed by: mixtura review --file in.jsonl",),
+        files=ROWS_FILE,
+    ),
+    "a chat about agreement in words": Row(("chat", "--agreement=full"), ("take a value",)),
+    "an agreement of a mixture": Row(
+        ("show", "team", "--agreement"), ("mixtura show last --agreement", "ask --agreement")
+    ),
+    "a price of an agreement without it": Row(
+        ("show", "last", "--dry-run"), ("--max-cost and --dry-run go with --agreement",)
+    ),
+    "a reporter that none is": _checked(
+        f'{TEAM}[agreement]\nmodel = "tem"\n', ":9: agreement.model", "'team'"
+    ),
+    "an agreement of a run that is not there": Row(
+        ("show", "nothing", "--agreement"), ("no run is called 'nothing'",)
+    ),
     "a tool that is not installed": Row(
         ("ask", "-m", "claude-code", "Why?"), ("'claude' is not on your PATH",), env={"PATH": ""}
     ),
@@ -457,6 +478,12 @@ RECENT_FILES = {
         'pattern = "switch"\nlayers = [["m*3"]]\nthreshold = 2', ":8:", "<= 1.0"
     ),
     "tools by a word": _checked('use_commands = "ask"\n', ":1: use_commands: expected true or"),
+}
+
+PAIR = MODEL + MODEL.replace("models.m", "models.n")
+LOOKED_AT = {
+    "in.jsonl": b"".join(b'{"question": "%d", "answer": "#### 1"}\n' % n for n in range(8)),
+    "logs/tune-looks.jsonl": b"not a look\n",
 }
 
 EVALUATIONS = {
@@ -505,7 +532,58 @@ EVALUATIONS = {
     "a comparison of nothing": Row(("compare",), ("Which mixture?", "--on")),
     "a comparison on nothing": Row(("compare", "team"), ("--on",)),
     "a selection on nothing": Row(("select", "--models", "m"), ("--on",)),
-    "a report of no folder": Row(("report", "--from", "nowhere"), ("nowhere",)),
+    "a report of no folder": Row(
+        ("report", "--from", "nowhere"), ("--from: there is no folder nowhere",)
+    ),
+    "a report of a file": Row(
+        ("report", "--from", "in.jsonl"), ("--from: there is no folder in.jsonl",), files=ROWS_FILE
+    ),
+    "a calibration from a file": Row(
+        ("calibrate", "--from", "in.jsonl"), ("--from: there is no folder in.jsonl",),
+        files=ROWS_FILE,
+    ),
+    "a calibration by a curve that none is": Row(
+        ("calibrate", "--from", ".", "--method", "spline"), ("'spline' is not one of", "'platt'")
+    ),
+    "a calibration without an evaluation": Row(
+        ("calibrate", "--from", "."), ("nothing to calibrate: no evaluation of a mixture",)
+    ),
+    "a tuning planned for no look": Row(
+        ("tune", "--models", "m", "n", "--on", "in.jsonl", "--looks", "0"), ("at least 1",)
+    ),
+    "a tuning planned in words": Row(
+        ("tune", "--models", "m", "n", "--on", "in.jsonl", "--looks", "some"),
+        ("'some' is not a whole number",),
+    ),
+    "a tuning after looks that cannot be read": Row(
+        ("tune", "--models", "m", "n", "--on", "in.jsonl", "--task", "gsm8k", "--dry-run"),
+        ("tune-looks.jsonl, line 1: it is no record of a look", "no tuning has looked at"),
+        PAIR, files=LOOKED_AT,
+    ),
+    "a tuning of a model and itself": Row(
+        ("tune", "--models", "m", "m", "--on", "in.jsonl"), ("m stands there twice",),
+        files=ROWS_FILE,
+    ),
+    "a tuning that proves on nothing": Row(
+        ("tune", "--models", "m", "n", "--on", "in.jsonl", "--held-out", "0"),
+        ("more than 0 and less than 1",),
+    ),
+    "the agreement of one model": Row(
+        ("eval", "jsonl", "--model", "m", "--data", "in.jsonl", "--agreement"),
+        ("--agreement compares proposals, and m has no two",), files=ROWS_FILE,
+    ),
+    "the agreement of a team of one": Row(
+        ("eval", "jsonl", "--model", "team", "--data", "in.jsonl", "--agreement"),
+        ("team has no two: name a mixture of several",), files=ROWS_FILE,
+    ),
+    "the agreement of answers that are there": Row(
+        ("eval", "alpaca-eval", "--outputs", "a.json", "--judge", "m", "--agreement"),
+        ("--agreement compares the proposals of a mixture: --model NAME",),
+        files={"a.json": b'[{"instruction": "q", "output": "a", "generator": "g"}]'},
+    ),
+    "agreement in words": Row(
+        ("eval", "gsm8k", "--model", "team", "--agreement=yes"), ("does not take a value",)
+    ),
 }  # fmt: skip
 
 CALLS = {
@@ -538,6 +616,7 @@ def check_row(
     """Run the program in this process, in a folder and an environment of its own."""
     (folder / "mixtura.toml").write_text(row.file)
     for name, content in row.files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(content)
     kept = {name: value for name, value in os.environ.items() if name in ("PATH", "SYSTEMROOT")}
     home = {"HOME": str(folder), "OLLAMA_HOST": "127.0.0.1:9", "NO_PROXY": "*"}

@@ -177,6 +177,9 @@ def render_template(template: str, fields: Mapping[str, Any]) -> str:
 
 def _prompt_field(fields: Mapping[str, Any]) -> str:
     there = [name for name in PROMPT_FIELDS if fields.get(name) not in (None, "", [])]
+    empty = [name for name in PROMPT_FIELDS if name in fields]
+    if not there and empty:
+        raise ConfigError(f"the prompt is empty: nothing stands in `{'`, `'.join(empty)}`")
     if not there:
         raise ConfigError(
             f"no field is named {', '.join(PROMPT_FIELDS)}: say which one is the prompt, with"

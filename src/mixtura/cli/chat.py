@@ -7,7 +7,7 @@ import difflib
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import click
@@ -35,13 +35,14 @@ from mixtura.cli.mixture_options import print_choice_reason, spec_from_options, 
 from mixtura.cli.prompt import LinePrompt
 from mixtura.cli.question import system_option
 from mixtura.cli.run import FinishedRun, RunContext, format_spent, run_and_show
+from mixtura.cli.run_agreement import add_agreement
 from mixtura.config.config import Config
 from mixtura.config.plan import MixtureSpec
 from mixtura.core.errors import ConfigError, MixturaError, StoreError
 from mixtura.core.model import Model
 from mixtura.core.text import pluralize_count, to_one_line
 from mixtura.core.types import Request
-from mixtura.storage.run_record import Record
+from mixtura.storage.run_record import Record, restore_agreement
 
 if TYPE_CHECKING:
     from mixtura.terminal import AnswerView
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 HELP_TEXTS = {
     "/model [NAME]": "switch to another mixture or model; without NAME, list them",
     "/why": "show who said what in the last answer, and what it took",
+    "/agreement": "report where the proposals of the last answer agree and differ: one call",
     "/retry": "ask the last question again",
     "/attach FILE": "send a file with the next question: text, a PDF or a picture",
     "/save [FILE]": "save the conversation as Markdown, or as .json or .html by the file's name",
@@ -74,6 +76,11 @@ MAX_HISTORY = 200
 @team_options
 @attachment_options
 @system_option
+@click.option(
+    "--agreement",
+    is_flag=True,
+    help="Report after each answer where the proposals agree and differ: one call more.",
+)
 @run_options
 def command(
     mixture: str | None,
@@ -83,6 +90,7 @@ def command(
     files: tuple[str, ...],
     images: tuple[str, ...],
     system: str | None,
+    agreement: bool,
     max_cost: float | None,
     deadline: float | None,
     cache: bool | None,
@@ -104,7 +112,9 @@ def command(
     if prompt.person:
         print_choice_reason(config, plan, mixture, proposers, aggregator)
     with asyncio.Runner() as runner:
-        chat = ChatSession(config, runner, prompt, TurnCaps(max_cost, deadline), system)
+        chat = ChatSession(
+            config, runner, prompt, TurnSettings(max_cost, deadline, agreement), system
+        )
         chat.use_mixture(plan)
         for one in attached:
             chat.attach(one)
@@ -112,11 +122,12 @@ def command(
 
 
 @dataclass(frozen=True, slots=True)
-class TurnCaps:
-    """Caps for one turn: dollars and seconds."""
+class TurnSettings:
+    """What holds for every turn: caps in dollars and seconds, whether agreement is reported."""
 
     max_cost: float | None
     deadline: float | None
+    agreement: bool
 
 
 class ChatSession:
@@ -127,20 +138,21 @@ class ChatSession:
         config: Config,
         runner: asyncio.Runner,
         prompt: LinePrompt,
-        caps: TurnCaps,
+        settings: TurnSettings,
         system: str | None,
     ) -> None:
         self._config = config
         self._runner = runner
         self._prompt = prompt
-        self._caps = caps
+        self._settings = settings
         self._conversation = Conversation(system)
         self._last: FinishedRun | None = None
         self._code = cli.ANSWERED
-        self._aside = create_console(aside=True)
+        self._stderr = create_console(stderr=True)
         self._commands: dict[str, Callable[[str], None]] = {
             "/model": self._switch_model,
             "/why": self._show_sources,
+            "/agreement": self._report_agreement,
             "/retry": self._retry_question,
             "/attach": self._attach_file,
             "/save": self._save_chat,
@@ -151,9 +163,9 @@ class ChatSession:
     def use_mixture(self, plan: MixtureSpec) -> None:
         """From now on *plan* answers. Raises ConfigError."""
         download_embedded(self._config, plan)
-        caps = self._caps
+        turn = self._settings
         self._answers: Model = self._config.build_runnable(
-            plan, max_cost=caps.max_cost, deadline=caps.deadline
+            plan, max_cost=turn.max_cost, deadline=turn.deadline, agreement=turn.agreement
         )
         self._plan = plan
 
@@ -240,13 +252,13 @@ class ChatSession:
     def _create_view(self) -> AnswerView:
         from mixtura.terminal import AnswerAndErrorsView, CompactView
 
-        if self._prompt.person and not self._aside.is_dumb_terminal:
-            return CompactView(sys.stdout, self._aside)
-        return AnswerAndErrorsView(sys.stdout, self._aside)
+        if self._prompt.person and not self._stderr.is_dumb_terminal:
+            return CompactView(sys.stdout, self._stderr)
+        return AnswerAndErrorsView(sys.stdout, self._stderr)
 
     def _print_outcome(self, run: FinishedRun) -> None:
         """How it ended, in a line or two."""
-        from mixtura.terminal import answer_notes, ollama_advice
+        from mixtura.terminal import answer_notes, ollama_advice, print_agreement
 
         for note in answer_notes(run.trace):
             self._print_notice(note, "yellow")
@@ -261,6 +273,8 @@ class ChatSession:
             self._print_notice(f"No answer: {to_one_line(run.failure)}", "bold red")
         if advice := ollama_advice(run.trace):
             self._print_notice(advice, "yellow")
+        if run.trace.completion and (found := run.trace.completion.agreement):
+            print_agreement(self._stderr, found)
         if self._prompt.person:
             self._print_notice(turn_footer(run), "dim")
             click.echo()
@@ -281,13 +295,33 @@ class ChatSession:
         run = self._last
         if run is None:
             raise ConfigError("nothing was asked yet")
-        self._aside.print(
-            trace_summary(run.trace, self._config.usage_cost, self._aside.width, run=run.run)
+        self._stderr.print(
+            trace_summary(run.trace, self._config.usage_cost, self._stderr.width, run=run.run)
         )
         if run.record["answer"] and any(c.seat.role == "proposer" for c in run.trace.calls):
-            self._aside.print()
-            self._aside.print(answer_sources(run.record))
-        self._aside.print()
+            self._stderr.print()
+            self._stderr.print(answer_sources(run.record))
+        self._stderr.print()
+
+    def _report_agreement(self, _: str) -> None:
+        from mixtura.terminal import print_agreement
+
+        if self._last is None:
+            raise ConfigError("nothing was asked yet")
+        try:
+            whole = add_agreement(
+                self._config, self._last.record, max_cost=self._settings.max_cost,
+                runner=self._runner,
+            )  # fmt: skip
+        except KeyboardInterrupt:
+            # A script cannot type the next line: stopping a report stops it.
+            if not self._prompt.person:
+                raise
+            self._print_notice("Stopped.", "yellow")
+            return
+        self._last = replace(self._last, record=whole)
+        if (found := restore_agreement(whole["agreement"])) is not None:
+            print_agreement(self._stderr, found)
 
     def _retry_question(self, _: str) -> None:
         self._conversation.withdraw_answer()
@@ -313,7 +347,7 @@ class ChatSession:
     def _print_help(self, _: str) -> None:
         from mixtura.terminal import two_columns
 
-        self._aside.print(two_columns(HELP_TEXTS))
+        self._stderr.print(two_columns(HELP_TEXTS))
 
     def _complete_word(self, before: str, word: str) -> list[str]:
         if before.strip() == "/attach":
@@ -327,4 +361,4 @@ class ChatSession:
     def _print_notice(self, text: str, style: str = "") -> None:
         from mixtura.terminal import print_line
 
-        print_line(self._aside, text, style)
+        print_line(self._stderr, text, style)

@@ -63,6 +63,8 @@ def command(ctx: click.Context, folder: str | None, out: str, as_json: bool) -> 
         return
     if folder is None:
         raise click.UsageError("--from RUNS, or one of the commands, is missing.", ctx)
+    if not Path(folder).is_dir():
+        raise ConfigError(f"--from: there is no folder {to_one_line(folder)}")
     with common.require_extra("report", "the report"):
         _write_report(Path(folder), Path(out), as_json=as_json)
 
@@ -208,7 +210,7 @@ def _run_collection(
     """Whether the cap left something out."""
     from mixtura.reports.experiments import run_experiments
 
-    with show_progress(common.create_console(aside=True), quiet=quiet) as progress:
+    with show_progress(common.create_console(stderr=True), quiet=quiet) as progress:
         results = run_experiments(
             config, plans, request, logs=folder, max_cost=max_cost, deadline=deadline,
             connections=connections, watch=progress,

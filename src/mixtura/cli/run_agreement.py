@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import nullcontext
 
 import click
 
@@ -13,18 +14,26 @@ from mixtura.core.text import pluralize_count, to_one_line
 from mixtura.storage.run_record import Record
 
 
-def add_agreement(config: Config, run: Record, *, max_cost: float | None, dry_run: bool) -> Record:
+def add_agreement(
+    config: Config,
+    run: Record,
+    *,
+    max_cost: float | None,
+    dry_run: bool = False,
+    runner: asyncio.Runner | None = None,
+) -> Record:
     """
     The run with its agreement: as it was kept, else made now and kept, its price told first.
 
-    *dry_run*: the price alone. Raises ConfigError for a run without several proposals, and
-    MixturaError where the model fails or a cap is reached.
+    *dry_run*: the price alone. *runner*: that of a conversation, else one of its own. Raises
+    ConfigError for a run without several proposals, and MixturaError where the model fails or a
+    cap is reached.
     """
     if has_report(run):
         if dry_run:
             click.echo("The report is kept with the run: no call.")
         return run
-    with asyncio.Runner() as runner:
+    with nullcontext(runner) if runner else asyncio.Runner() as runner:
         report = runner.run(prepare_report(config, run, max_cost=max_cost))
         _print_price(config, report, dry_run=dry_run)
         if dry_run:

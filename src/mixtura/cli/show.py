@@ -173,8 +173,8 @@ def _show_mixture(config: Config, name: str, *, as_json: bool) -> None:
         print_line(console, f"{label:<{_LABEL_WIDTH}}{words}")
     print_line(
         console,
-        f"For a question of {QUESTION_TOKENS} tokens, answers of {ANSWER_TOKENS} and verdicts of"
-        f" {VERDICT_TOKENS}, without thoughts, retries and fallbacks.",
+        f"For a question of {QUESTION_TOKENS} tokens, answers of at most {ANSWER_TOKENS} and"
+        f" verdicts of {VERDICT_TOKENS}, without thoughts, retries and fallbacks.",
         "dim",
     )
     # Only where the machine chose: what a file says in full needs no reason.

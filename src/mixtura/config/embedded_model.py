@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import functools
 import importlib.resources
+from typing import TypedDict
 
 import msgspec
 
 from mixtura.core.types import Sampling
+
+
+class EmbeddedArguments(TypedDict, total=False):
+    """How it differs from other local models."""
+
+    repeat_penalty: float
+    answer_tokens: int
 
 
 class EmbeddedSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -15,6 +23,8 @@ class EmbeddedSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     model: str
     repeat_penalty: float
+    answer_tokens: int
+    """The most that it writes where a request does not say: a verdict, a report."""
     pattern: str
     """How `default` makes an answer of the drafts."""
     samples: int
@@ -22,6 +32,10 @@ class EmbeddedSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     draft: Sampling
     answer: Sampling
     """Where it answers alone, or from drafts."""
+
+    def model_settings(self) -> EmbeddedArguments:
+        """Arguments of `Local` that it has in place of the usual ones."""
+        return {"repeat_penalty": self.repeat_penalty, "answer_tokens": self.answer_tokens}
 
 
 @functools.cache

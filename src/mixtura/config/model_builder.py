@@ -16,7 +16,7 @@ from mixtura.catalog.batch_terms import find_batch_terms
 from mixtura.catalog.command_tools import command_tools
 from mixtura.catalog.transports import DEFAULT_TRANSPORT, create_transport
 from mixtura.config.adapters import find_adapter
-from mixtura.config.embedded_model import embedded_settings
+from mixtura.config.embedded_model import EmbeddedArguments, embedded_settings
 from mixtura.config.model_prices import table_price
 from mixtura.config.ollama import ollama_url
 from mixtura.config.plan import Environment
@@ -134,7 +134,7 @@ class ModelBuilder:
             context_window=table.window or _local_context_window(path, known, table.context),
             load_limit=table.timeouts.explicit_seconds("load"),
             progress=table.timeouts.explicit_seconds("progress"),
-            **({"repeat_penalty": own.repeat_penalty} if file == own.model else {}),
+            **(own.model_settings() if file == own.model else EmbeddedArguments()),
         )
         limited = self._with_rate_limit(BudgetedPerAttempt(model), table, (str(path), None))
         twice = Retrying(limited, attempts=2)  # small models say nothing at all now and then
@@ -326,7 +326,7 @@ def _build_adapter(
     settings: dict[str, Any] = {
         "name": name,
         "api_key": place.key,
-        "clocks": table.timeouts.with_defaults(providers.default_timeouts(model)),
+        "timeouts": table.timeouts.with_defaults(providers.default_timeouts(model)),
         "headers": table.headers,
         "extra": table.extra,
         "redactor": redactor,

@@ -144,7 +144,8 @@ def _run_inspect(ready: PreparedEval, connections: int) -> EvalLog:
         if ready.earlier is not None:
             logged = inspect_ai.eval_retry(  # pyright: ignore[reportUnknownMemberType]
                 ready.earlier, log_dir=logs, display="none", max_samples=connections,
-                max_connections=connections, ctl_server=False, log_level="critical",
+                max_connections=connections, ctl_server=False, log_realtime=False,
+                log_level="critical",
             )  # fmt: skip
         else:
             about = players.candidate and log_reader.describe_plan(players.candidate)
@@ -153,6 +154,8 @@ def _run_inspect(ready: PreparedEval, connections: int) -> EvalLog:
                 model_roles=_model_roles(players),
                 # Each sample is on disk as soon as it is done, and one that fails ends no other.
                 display="none", log_dir=logs, log_format="eval", log_buffer=1,
+                # Only a viewer that looks on reads these tables: 20 writes to disk for each call.
+                log_realtime=False,
                 limit=asked.limit, epochs=asked.epochs, fail_on_error=False,
                 max_samples=connections, max_connections=connections, ctl_server=False,
                 metadata={"identity": ready.identity} | ({"contender": about} if about else {}),

@@ -73,8 +73,10 @@ class Local(DescribedModel):
         load_limit: float | None = None,
         progress: float | None = None,
         repeat_penalty: float = REPEAT_PENALTY,
+        answer_tokens: int = DEFAULT_MAX_TOKENS,
     ) -> None:
         self._path = Path(path)
+        self._answer_tokens = answer_tokens
         self._repeat_penalty = repeat_penalty
         self._context_window = context_window
         self._name = name or self._path.stem
@@ -136,7 +138,7 @@ class Local(DescribedModel):
 
     def _build_body(self, request: Request) -> dict[str, Any]:
         return (
-            {"max_tokens": DEFAULT_MAX_TOKENS, "repeat_penalty": self._repeat_penalty}
+            {"max_tokens": self._answer_tokens, "repeat_penalty": self._repeat_penalty}
             | request_json(request, self._name)
             | {
                 "stream": True,
@@ -152,7 +154,7 @@ class Local(DescribedModel):
         so_far: ChatStreamAccumulator,
         emit: Emit | None,
     ) -> None:
-        wanted = _tokens_needed(request, self._context)
+        wanted = _tokens_needed(request, self._context, self._answer_tokens)
         async with self._get_engine().open_call(
             body, wanted, load_limit=self._load_limit, limit=self._progress
         ) as call:
@@ -174,10 +176,10 @@ def _available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _tokens_needed(request: Request, context: int) -> int:
+def _tokens_needed(request: Request, context: int, answer_tokens: int) -> int:
     """An upper bound of the tokens that a request and its answer take."""
     prompt = count_request_tokens(request, UPPER_BOUND) + TEMPLATE_TOKENS
-    answer = request.sampling.max_tokens or DEFAULT_MAX_TOKENS
+    answer = request.sampling.max_tokens or answer_tokens
     return min(prompt + answer, context)
 
 

@@ -64,6 +64,11 @@ def _fit_mixture(
     fitting = [one for one in every if (one.pattern, one.layers, one.aggregator) == team]
     if not fitting:
         raise ConfigError("its evaluations are of other members than it has now")
+    # One with an agreement report may have the very answers of one without: they count once.
+    different = {
+        frozenset((a.sample, a.epoch, a.text) for a in one.answers): one for one in fitting
+    }
+    fitting = list(different.values())
     pooled: dict[SupportSource, list[RecordedOutcome]] = {}
     for one in fitting:
         for source, outcomes in recorded_outcomes(one).items():

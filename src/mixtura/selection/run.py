@@ -49,11 +49,11 @@ def select_team(
         terms.data, terms.logs, limit=terms.limit, seed=terms.seed, share=terms.held_out
     )
     evaluator = Evaluator(config, terms, prompts.folder, names)
-    warnings = list(kinship_warnings(config, names, terms.judge))
+    warnings = list(judge_family_warnings(config, names, terms.judge))
     return _SelectionRun(evaluator, terms, prompts, watch, warnings).run_selection(list(names))
 
 
-def kinship_warnings(config: Config, names: Sequence[str], judge: str | None) -> Sequence[str]:
+def judge_family_warnings(config: Config, names: Sequence[str], judge: str | None) -> Sequence[str]:
     """Warnings where the judge is of a candidate's family."""
     if judge is None:
         return ()
@@ -69,11 +69,11 @@ def kinship_warnings(config: Config, names: Sequence[str], judge: str | None) ->
 
 def check_selection(config: Config, names: Sequence[str], terms: SelectionTerms) -> None:
     """Raises ConfigError for candidates or settings that no selection can use."""
-    if len(set(names)) < 2:
-        raise ConfigError("two models or more are needed: --models A B …")
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise ConfigError(f"--models: {twice} stands there twice: the search draws by itself")
+    if len(names) < 2:
+        raise ConfigError("two models or more are needed: --models A B …")
     for name in (*names, *([terms.judge] if terms.judge else [])):
         # These three letters make teams out of names: whatever a race composed would be read
         # otherwise.
