@@ -35,9 +35,9 @@ from mixtura.patterns.switch import Switch
 from mixtura.patterns.vote import Vote
 from mixtura.patterns.weighted import Weighted
 from mixtura.selection.counting import Labels
-from mixtura.selection.simulated_members import DrawnWorld
+from mixtura.selection.simulated_members import SimulatedMembers
 
-WORLD = DrawnWorld(
+WORLD = SimulatedMembers(
     accuracy=(0.65, 0.62, 0.6, 0.6), correlation=0.2, consistency=0.6, shared_error=0.5,
     stubbornness=0.8,
 )  # fmt: skip

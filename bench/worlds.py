@@ -24,7 +24,7 @@ import numpy as np
 from mixtura.selection.combining import learn_combiners
 from mixtura.selection.counting import CountingMixture, DrawTable, counting_mixtures
 from mixtura.selection.proof import admit_members, choose_mixture, prove_gain
-from mixtura.selection.simulated_members import DrawnWorld
+from mixtura.selection.simulated_members import SimulatedMembers
 
 HERE = Path(__file__).parent
 COUNTED_GAIN = 0.03
@@ -47,13 +47,13 @@ class WorldOutcome(NamedTuple):
     pattern: str
 
 
-def random_world(profile: dict[str, Any], rng: np.random.Generator) -> DrawnWorld:
+def random_world(profile: dict[str, Any], rng: np.random.Generator) -> SimulatedMembers:
     def draw(key: str) -> float:
         return float(rng.uniform(*profile[key]))
 
     least, most = profile["members"]
     count = int(rng.integers(least, most + 1))
-    return DrawnWorld(
+    return SimulatedMembers(
         accuracy=tuple(draw("accuracy") for _ in range(count)),
         correlation=draw("correlation"),
         consistency=draw("consistency"),
@@ -95,7 +95,7 @@ def both_means(name: str, choosing: DrawTable, proving: DrawTable) -> float:
 
 
 def true_gains(
-    world: DrawnWorld,
+    world: SimulatedMembers,
     mixtures: list[CountingMixture],
     best: str,
     prompts: int,

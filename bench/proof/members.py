@@ -60,7 +60,7 @@ def live_model(
             parse_origin(urlsplit(source))
         except (MixturaError, ValueError) as error:
             raise SystemExit(f"--large, --small: {error}") from None
-        asked = OpenAI(member.name, source, clocks=_CLOCKS)
+        asked = OpenAI(member.name, source, timeouts=_CLOCKS)
         return KeptModel(member.name, answers, AwaitedServer(asked, source, wait))
     path = Path(source) / member.file
     if not path.exists():

@@ -26,17 +26,17 @@ class ServerGoneError(Exception):
 class AwaitedServer(Wrapper):
     """
     A model of the server at *address*. A call that finds it loading or away is tried again, for
-    *patience* seconds from its first failure; answers are never cut for it.
+    *retry_window* seconds from its first failure; answers are never cut for it.
 
     Raises ServerGoneError where the server has answered nobody meanwhile, else the call's own
     failure.
     """
 
     def __init__(
-        self, model: Model, address: str, patience: float, first_pause: float = 1.0
+        self, model: Model, address: str, retry_window: float, first_pause: float = 1.0
     ) -> None:
         super().__init__(model)
-        self._address, self._patience, self._first_pause = address, patience, first_pause
+        self._address, self._retry_window, self._first_pause = address, retry_window, first_pause
         self._answered = -1.0
         """When anyone was last answered, by the monotonic clock; -1 before the first answer."""
         self._is_away = False
@@ -49,7 +49,7 @@ class AwaitedServer(Wrapper):
             except (UnavailableError, RateLimitedError) as error:
                 now = time.monotonic()
                 first_failure = now if first_failure is None else first_failure
-                if now + pause > first_failure + self._patience:
+                if now + pause > first_failure + self._retry_window:
                     self._give_up(error, first_failure)
                 self._tell_waiting(error)
                 await asyncio.sleep(pause)
@@ -64,14 +64,14 @@ class AwaitedServer(Wrapper):
     def _give_up(self, error: ModelError, first_failure: float) -> None:
         if self._answered > first_failure:
             raise error
-        waited = f" for {self._patience:.0f} seconds" if self._patience else ""
+        waited = f" for {self._retry_window:.0f} seconds" if self._retry_window else ""
         raise ServerGoneError(f"{self._address} has not answered{waited}: {error}") from error
 
     def _tell_waiting(self, error: ModelError) -> None:
         if not self._is_away:
             self._is_away = True
             _print_line(
-                f"{self._address}: {error}; it is tried again for {self._patience:.0f} seconds"
+                f"{self._address}: {error}; it is tried again for {self._retry_window:.0f} seconds"
             )
 
 

@@ -181,7 +181,7 @@ def test_a_kept_call_whose_place_was_not_cleared_is_not_lost(tmp_path):
     async def keep(calls):
         for key in (b"k" * 20, b"x" * 20):
             calls.begin_request(key, "m", 10)
-        await calls.keep_answer(b"k" * 20, "m", b"{}", ())
+        await calls.keep_answer(b"k" * 20, "m", Completion(Message("assistant", "Yes."), "m"))
         calls.forget_request(0, kept=True)
 
     with closing(CallJournal(tmp_path / "journal", price)) as calls:
@@ -196,7 +196,7 @@ def test_whoever_waits_for_the_journal_is_told_of_any_error(tmp_path):
         raise KeyError("a mistake of ours")
 
     async def ask(journal):
-        writer = GroupWriter(journal)
+        writer = GroupWriter(journal, pack=wrong)
         for job in (wrong, lambda: "done"):
             with pytest.raises(KeyError, match="ours"):
                 await asyncio.wait_for(writer.run_job(job), 5)

@@ -76,7 +76,7 @@ def reconciled(dialect, kind, *, mixtures):
     with running(answers) as upstream:
 
         def member(name):
-            model = dialect(name, upstream.base_url(kind), name=name, clocks=CLOCKS)
+            model = dialect(name, upstream.base_url(kind), name=name, timeouts=CLOCKS)
             hedged = Hedged(
                 Limited(model, RateLimiter(RateLimits(concurrency=64))), share=0.2, after=3.0
             )
@@ -129,7 +129,7 @@ def test_what_broken_and_beaten_calls_said_is_on_the_bill_word_for_word():
         }
 
         def model(name):
-            return OpenAI(name, upstream.base_url(kind), name=name, clocks=CLOCKS)
+            return OpenAI(name, upstream.base_url(kind), name=name, timeouts=CLOCKS)
 
         retried = Retrying(model("flaky"), sleep=nowait)
         raced = Hedged(model("stuck"), elsewhere=model("spare"), after=0.05, share=1.0)
@@ -153,7 +153,7 @@ def test_a_thousand_requests_at_once_over_real_sockets_pass_no_cap():
 
         def member(name):
             return BudgetedPerAttempt(
-                OpenAI(name, upstream.base_url(kind), name=name, clocks=CLOCKS)
+                OpenAI(name, upstream.base_url(kind), name=name, timeouts=CLOCKS)
             )
 
         sampling = Sampling(max_tokens=8)

@@ -68,7 +68,7 @@ def check(dialect, mixtures, seed):
 
         def member(name):
             url = upstream.base_url(dialect)
-            model = DIALECTS[dialect](name, url, name=name, clocks=CLOCKS)
+            model = DIALECTS[dialect](name, url, name=name, timeouts=CLOCKS)
             limited = Limited(model, RateLimiter(RateLimits(concurrency=48)))
             hedged = Hedged(limited, share=0.3, after=0.01)
             return hedged if name == "chief" else Retrying(hedged, attempts=4, sleep=nowait)

@@ -138,7 +138,7 @@ def outcomes(plays, dialect):
         for name, play in plays.items():
             upstream.scripts[name] = Script(ever=play)
         url = upstream.base_url(dialect)
-        models = [DIALECTS[dialect](name, url, name=name, clocks=CLOCKS) for name in plays]
+        models = [DIALECTS[dialect](name, url, name=name, timeouts=CLOCKS) for name in plays]
 
         async def all_of_them():
             return await asyncio.gather(*map(asked, models))
@@ -285,7 +285,7 @@ def test_no_upstreams_word_closes_its_endpoint_for_longer_than_the_stated_time(t
         body = json.dumps({"error": {"message": "slow down"}})
         upstream.scripts["m"] = Script(ANSWER, plays=[refusing(429, body, {"Retry-After": told})])
         gate = RateLimiter(RateLimits(), clock=lambda: now)
-        model = Limited(OpenAI("m", upstream.base_url(), clocks=CLOCKS), gate)
+        model = Limited(OpenAI("m", upstream.base_url(), timeouts=CLOCKS), gate)
 
         async def twice():
             nonlocal now
@@ -367,7 +367,7 @@ def test_a_bound_beyond_sense_in_a_refusal_is_not_learned(bound):
     said = json.dumps({"error": {"message": f"max_tokens must be at most {bound}"}})
     with running() as upstream:
         upstream.scripts["m"] = Script(ANSWER, plays=[refusing(400, said)] * 5)
-        model = OpenAI("m", upstream.base_url(), clocks=CLOCKS)
+        model = OpenAI("m", upstream.base_url(), timeouts=CLOCKS)
         from dataclasses import replace
 
         from mixtura import Sampling

@@ -63,7 +63,7 @@ SAMPLING = Sampling(temperature=0.7, top_p=0.9, max_tokens=256)
 PATIENT = CallTimeouts(connect=5.0, first_token=8.0, progress=8.0, total=15.0)
 KEY = "sk-a-key-that-nobody-may-see"
 SLACK = 4.0
-"""Seconds a busy machine may take on top of what clocks and waits add up to."""
+"""Seconds a busy machine may take on top of what timeouts and waits add up to."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class Cell:
         return not self.ever and not self.seen
 
     def deadline(self) -> float:
-        first, progress, total = self.fault.clocks
+        first, progress, total = self.fault.timeouts
         clock = 0.0 if total is None else min(total, (first or 0) + (progress or 0) + 1.0)
         return ATTEMPTS["chief"] * (clock + 1.1 * self.fault.wait + 1.0) + SLACK
 
@@ -181,18 +181,20 @@ def prepare(cell: Cell, upstream: Upstream) -> Mixture:
 
 
 def member(cell: Cell, seat: str, upstream: Upstream) -> Retrying:
-    clocks, base_url = PATIENT, upstream.base_url(cell.dialect)
+    timeouts, base_url = PATIENT, upstream.base_url(cell.dialect)
     if seat in cell.faulty:
-        first, progress, total = cell.fault.clocks
+        first, progress, total = cell.fault.timeouts
         if total is not None:
             if cell.said():  # it comes after the first words, however late those are
                 first = PATIENT.first_token
-            clocks = CallTimeouts(connect=5.0, first_token=first, progress=progress, total=total)
+            timeouts = CallTimeouts(connect=5.0, first_token=first, progress=progress, total=total)
         if cell.fault.address == "nobody":
             base_url = f"http://{NOBODY}/v1"
         elif cell.fault.address == "tls":
             base_url = upstream.base_url(cell.dialect, "https")
-    model = ADAPTERS[cell.dialect](cell.model(seat), base_url, api_key=Secret(KEY), clocks=clocks)
+    model = ADAPTERS[cell.dialect](
+        cell.model(seat), base_url, api_key=Secret(KEY), timeouts=timeouts
+    )
     return Retrying(model, attempts=ATTEMPTS[seat], first_wait=0.01)
 
 
@@ -222,12 +224,12 @@ async def played(cell: Cell, upstream: Upstream) -> list[str]:
 async def all_played(chosen: Sequence[Cell], upstream: Upstream) -> list[str]:
     """Run cells side by side: many of those that wait, few of those that work."""
     fault = chosen[0].fault
-    waits = fault.clocks[2] or fault.wait
+    waits = fault.timeouts[2] or fault.wait
     gate = asyncio.Semaphore(64 if waits else 2 if fault.heavy else 8)
     turns = {cell: number * 0.008 for number, cell in enumerate(chosen)}
 
     async def one(cell: Cell) -> list[str]:
-        if fault.clocks[2]:  # all at once would wait for each other, and the clocks are short
+        if fault.timeouts[2]:  # all at once would wait for each other, and the timeouts are short
             await asyncio.sleep(turns[cell])
         async with gate:
             return [f"{cell}: {wrong}" for wrong in await played(cell, upstream)]
@@ -472,11 +474,11 @@ LONG = "The sky is blue because air scatters short waves most. " * 12
 """Long enough to be worth reading when its end is missing."""
 
 
-def broken_off(upstream, script, *, wrap=lambda model: model, clocks=PATIENT, deadline=None):
+def broken_off(upstream, script, *, wrap=lambda model: model, timeouts=PATIENT, deadline=None):
     """The answer of a mixture of a proposer that breaks off and a good one, and who read what."""
     upstream.scripts |= {"long": script, "other": Script("Short."), "reader": Script("Done.")}
     long, other, chief = (
-        OpenAI(name, upstream.base_url(), clocks=clocks) for name in ("long", "other", "reader")
+        OpenAI(name, upstream.base_url(), timeouts=timeouts) for name in ("long", "other", "reader")
     )
     layer = Layer((Proposer(wrap(long)), Proposer(other)), deadline=deadline)
     team, events = Mixture(layers=(layer,), aggregator=Aggregator(chief)), []
@@ -489,7 +491,7 @@ def broken_off(upstream, script, *, wrap=lambda model: model, clocks=PATIENT, de
 def test_a_long_draft_that_broke_off_is_read_as_incomplete_and_the_answer_says_so(
     fault, hedged, upstream
 ):
-    how = {"deadline": 1.5} if fault == "deadline" else {"clocks": CallTimeouts(progress=0.5)}
+    how = {"deadline": 1.5} if fault == "deadline" else {"timeouts": CallTimeouts(progress=0.5)}
     fault = BY_NAME["stall" if fault == "deadline" else fault]
     script = Script(LONG + "never", ever=fault.play(len(pieces(LONG))))
 

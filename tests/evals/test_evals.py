@@ -311,7 +311,13 @@ def process(tmp_path, *words):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGINT], ids=["killed", "stopped"])
+@pytest.mark.parametrize(
+    "ending",
+    [
+        pytest.param(signal.SIGKILL, id="killed"),
+        pytest.param(signal.SIGINT, id="stopped", marks=pytest.mark.soak),
+    ],
+)
 def test_a_run_that_was_ended_asks_only_for_what_is_missing_when_it_starts_again(tmp_path, ending):
     rows = [row for row in SUMS if "12 plus" not in row["question"]]
     written(tmp_path / "rows.jsonl", rows)

@@ -114,9 +114,9 @@ async def refuses(wire):
     await wire.reply(400, {"error": {"message": "the request is too long", "code": 400}})
 
 
-def served_member(log, upstream, patience):
+def served_member(log, upstream, retry_window):
     asked = OpenAI(LARGE.name, upstream.base_url())
-    server = AwaitedServer(asked, upstream.base_url(), patience, first_pause=0.01)
+    server = AwaitedServer(asked, upstream.base_url(), retry_window, first_pause=0.01)
     return KeptModel(LARGE.name, log, server)
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from mixtura import (
     Aggregator,
-    Budgeted,
+    BudgetedPerRun,
     Completion,
     Layer,
     Message,
@@ -191,7 +191,7 @@ def test_a_search_is_made_only_where_there_is_room_for_its_price(server):
     )
     notices = []
     cap = RunCap("this run", 0.12)
-    budget = Budgeted(
+    budget = BudgetedPerRun(
         Mixture(
             layers=[Layer([Proposer(member)])], aggregator=Aggregator(Scripted("b", ["Done."]))
         ),

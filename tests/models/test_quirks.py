@@ -289,15 +289,15 @@ def test_the_file_s_timeouts_count_and_the_rest_depends_on_the_model(tmp_path: P
     )
     config = load(str(file), environ={"OPENAI_API_KEY": "k"}, folder=tmp_path, home=tmp_path)
 
-    def clocks(name):
+    def timeouts_of(name):
         model = config.model(name)
         while not isinstance(model, OpenAI):
             model = model.inner_model
-        return model._clocks
+        return model._timeouts
 
-    assert clocks("a").first_token == 5
-    assert clocks("a").progress == providers.REASONING_TIMEOUTS.progress
-    assert clocks("b").progress == 60
+    assert timeouts_of("a").first_token == 5
+    assert timeouts_of("a").progress == providers.REASONING_TIMEOUTS.progress
+    assert timeouts_of("b").progress == 60
 
 
 def test_every_pattern_in_the_presets_says_something():

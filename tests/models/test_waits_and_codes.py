@@ -190,3 +190,11 @@ def test_a_general_status_gives_way_to_a_code_that_says_more():
 )
 def test_a_budget_that_is_spent_is_a_quota_in_any_words(status, said):
     assert type(error_from_response(status, {}, json.dumps(error(said)).encode())) is QuotaError
+
+
+def test_a_body_of_digits_states_no_wait_and_is_read_once():
+    # Each of them as the beginning of a number: seconds, in which the server answered nobody.
+    for body in ("1" * 20_000, "try again in " + "1" * 20_000, "再" + "1." * 10_000):
+        for _ in range(20):
+            assert parse_retry_after({}, body.encode(), NOW) is None
+    assert parse_retry_after({}, "请在12秒后重试".encode(), NOW) == 12.0

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 from typing import NamedTuple
 
 import pytest
@@ -266,3 +267,24 @@ def test_the_server_streams_it_so_and_keeps_it(pattern, failure, provider, serve
     pieces = [f["choices"][0]["delta"].get("content") for f in frames if f.get("choices")]
     text = None if error else "".join(filter(None, pieces))
     check_reply(server, pattern, failure, reply, text, error)
+
+
+DEEP = "The answer is " + "(" * 390 + "1"
+HOSTILE = (
+    DEEP, "The answer is ((((9^64)^64)^64)^64)^64", '{"best": [' + "9" * 5000 + ", 2]}",
+    '{"score": NaN}', "Score: " + "9" * 5000, '{"same": [' * 2000, "\\boxed{(" * 2000, "\ud800",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("who", ["members", "others"])
+def test_no_text_of_a_member_or_a_judge_ends_a_run_but_in_words(name, who, tmp_path):
+    for text in HOSTILE if name not in ("checked", "modes") else HOSTILE[:2]:  # they run programs
+
+        def answer(model, number, request, text=text):
+            hostile = (who == "members") == (model in MEMBERS)
+            return text if hostile else answer_whatever(model, number, request)
+
+        team = build_team(name, tmp_path, Cast(answer))
+        with suppress(MixturaError):
+            run(team.complete(question(name)))

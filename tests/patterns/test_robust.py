@@ -27,7 +27,7 @@ from mixtura.core.errors import ConfigError
 from mixtura.models.fake import Scripted, failing_model
 from mixtura.patterns.defanged_writer import DefangedWriter
 from mixtura.patterns.robust import Robust
-from mixtura.patterns.web_addresses import Suspects, defang, find_addresses
+from mixtura.patterns.web_addresses import SuspectAddresses, defang, find_addresses
 from tests.conftest import run
 from tests.support.loopback import Answer, loopback
 from tests.support.pattern_models import ASK, drafts_in, read, repeats, said, watched, written
@@ -484,7 +484,7 @@ def streamed(text, suspects):
     ],
 )
 def test_an_answer_without_spaces_streams_as_far_as_no_address_can_be_cut(text, hosts, pieces):
-    suspects = Suspects({find_addresses(f"https://{host}")[0].host: "m" for host in hosts})
+    suspects = SuspectAddresses({find_addresses(f"https://{host}")[0].host: "m" for host in hosts})
 
     whole, parts = streamed(text, suspects)
 

@@ -91,6 +91,23 @@ def test_hostile_texts_are_looked_through_in_no_time(kind):
         EXTRACTORS[kind](piece * 200_000)
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "(" * 390 + "1",
+        "-" * 390 + "1",
+        "2^" * 190 + "2",
+        "((9^64)^64)^64",  # some 250,000 digits
+        "((((9^64)^64)^64)^64)^64",  # would fill the memory
+        "*".join(["9^64"] * 60),
+    ],
+)
+def test_a_number_without_bound_is_no_answer_and_ends_no_run(answer):
+    found = EXTRACTORS["number"](f"The answer is {answer}")
+
+    assert found is None or len(found) <= 200
+
+
 def test_the_answer_with_the_most_votes_wins_and_the_first_who_gave_it_is_the_answer():
     texts = ["It is 7.", "So 8", "The answer is 8.0", "I say 9"]
 

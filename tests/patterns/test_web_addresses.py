@@ -7,14 +7,14 @@ import json
 import pytest
 
 from mixtura.patterns.web_addresses import (
-    Suspects,
+    SuspectAddresses,
     defang,
     defang_json,
     find_addresses,
     find_suspects,
 )
 
-EVIL = Suspects({"evil.example": "m"})
+EVIL = SuspectAddresses({"evil.example": "m"})
 
 WRITTEN = {
     "bare": ("evil.example", "evil[.]example"),
@@ -95,7 +95,7 @@ def test_addresses_of_every_kind_are_found(text, wanted):
     found = find_addresses(text)
 
     assert found
-    assert defang(text, Suspects({one.host: "m" for one in found})) == wanted
+    assert defang(text, SuspectAddresses({one.host: "m" for one in found})) == wanted
 
 
 def test_one_host_has_one_name():
@@ -197,8 +197,8 @@ def test_one_host_is_found_beside_marks_and_letters_of_every_kind(text):
     assert "evil.com" in suspects.hosts
     assert defang("https://evil.com now", suspects) == "hxxps://evil[.]com now"
     assert not EVIL.found_in(text)
-    assert Suspects({"evil.com": "m"}).found_in(text) == ["evil[.]com"]
-    assert not Suspects({"evil.com": "m"}).found_in(defang(text, suspects))
+    assert SuspectAddresses({"evil.com": "m"}).found_in(text) == ["evil[.]com"]
+    assert not SuspectAddresses({"evil.com": "m"}).found_in(defang(text, suspects))
 
 
 @pytest.mark.parametrize("pair", [("faß.de", "fass.de"), ("βόλος.com", "βόλοσ.com")])

@@ -9,6 +9,8 @@ import re
 import string
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mixtura import (
     Completion,
@@ -29,6 +31,8 @@ from mixtura import (
 from mixtura.engine.trace import trace_json
 from mixtura.models.fake import Scripted, echo
 from mixtura.models.openai import OpenAI
+from mixtura.privacy.hidden_request import HiddenRequest
+from mixtura.privacy.item_finder import MAX_ALTERNATIVES, KnownTexts
 from mixtura.privacy.item_kinds import is_card, is_iban
 from mixtura.privacy.placeholders import PLACEHOLDER, Placeholders
 from tests.support.upstream import Script, running
@@ -318,3 +322,41 @@ def test_any_text_comes_back_whatever_it_holds():
             out, at = out + stream.feed_text(text[at : at + step]), at + step
         assert out + stream.finish() == known.restore(text), text
     assert PLACEHOLDER.sub("", known.restore("[EMAIL_1][EMAIL_12]")) == "item-0item-11"
+
+
+@pytest.mark.parametrize(
+    "unit",
+    ["\\", "gsk_", "hf_", "glpat-", "eyJa-", "-----BEGIN PRIVATE KEY-----", "a@b.", "DE12 ", "::"],
+)
+def test_a_text_that_nearly_holds_items_everywhere_is_read_once(unit):
+    # Twice as much took four times as long: with this it would be an hour.
+    text = unit * (600_000 // len(unit))
+
+    hidden = HiddenRequest(ask(text), PrivateItems(kinds=("email", "ip", "key")))
+
+    assert len(hidden.request.messages) <= 2
+
+
+def test_thousands_of_items_in_thousands_of_messages_are_replaced_and_come_back():
+    texts = [f"user{n}@example{n}.com wrote to user{n + 1}@example{n + 1}.com" for n in range(4000)]
+    parts = tuple(TextPart(f"{one} ") for one in texts)
+    request = Request((*(Message("user", one) for one in texts), Message("user", parts)))
+
+    hidden = HiddenRequest(request, PrivateItems(), explain=False)
+
+    assert len(hidden.replaced_items) == 4001
+    assert "@" not in str(hidden.request)
+    back = [hidden.placeholders.restore(one.text) for one in hidden.request.messages]
+    assert back[:-1] == texts
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.text("ab1 _ü", min_size=4, max_size=7), min_size=1, max_size=5),
+    st.text("ab1 _ü", max_size=60),
+)
+def test_many_known_texts_are_found_where_few_are(texts, whole):
+    few = list(KnownTexts(texts).find(whole))
+    more = [f"zz{n}zz" for n in range(MAX_ALTERNATIVES)]
+
+    assert list(KnownTexts([*texts, *more]).find(whole)) == few

@@ -74,8 +74,8 @@ async def talks_for_ever(wire):
 @pytest.mark.parametrize("play", [hangs, talks_for_ever])
 def test_the_total_clock_is_over_all_attempts_at_a_call(upstream, play):
     upstream.scripts["m"] = Script(ever=play)
-    clocks = CallTimeouts(total=0.4, first_token=10.0, progress=10.0)
-    model = Retrying(hosted(upstream, clocks=clocks), attempts=3, first_wait=0.01)
+    timeouts = CallTimeouts(total=0.4, first_token=10.0, progress=10.0)
+    model = Retrying(hosted(upstream, timeouts=timeouts), attempts=3, first_wait=0.01)
 
     with pytest.raises(TimedOutError, match=r"not done within 0\.4 s"):
         asyncio.run(model.complete(Request(ask("Why?").messages, draft=True)))
@@ -89,7 +89,9 @@ def test_an_attempt_after_another_has_only_what_is_left_of_the_total(upstream):
         await wire.reply(503, {"error": {"message": "busy"}})
 
     upstream.scripts["m"] = Script(ever=slow_refusal)
-    model = Retrying(hosted(upstream, clocks=CallTimeouts(total=0.4)), attempts=9, first_wait=0.01)
+    model = Retrying(
+        hosted(upstream, timeouts=CallTimeouts(total=0.4)), attempts=9, first_wait=0.01
+    )
 
     with pytest.raises(TimedOutError):
         asyncio.run(model.complete(ask("Why?")))

@@ -207,7 +207,7 @@ def test_a_search_waits_for_nobody_and_nobody_for_it(store, book):
         (row,) = others.submit(book.conversations.list_conversations, query="rain").result(30)
         (run,) = others.submit(book.list_runs, query="rain").result(30)
 
-    with store.reading() as db, ThreadPoolExecutor(1) as others:
+    with store.read_transaction() as db, ThreadPoolExecutor(1) as others:
         assert db.fetch_one("SELECT count(*) FROM turns")
         assert others.submit(book.conversations.rename, row["id"], "Rain").result(30)
     assert (row["state"], run["state"]) == ("answered", "answered")

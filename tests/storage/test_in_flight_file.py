@@ -125,3 +125,30 @@ def test_a_file_that_cannot_grow_says_so_and_keeps_the_calls_it_has(path):
         assert [one.model for one in read_in_flight_calls(path)].count("a") == FIRST_PLACES - 1
         file.add(KEY, 2, "c", 5)
         assert len(read_in_flight_calls(path)) == FIRST_PLACES + 1
+
+
+def test_kills_at_any_moment_leave_only_whole_calls(path):
+    for number in range(8):
+        begun, begins = os.pipe()
+        child = os.fork()
+        if not child:
+            file = InFlightFile(path, journal=path, option=None)
+            places = []
+            for count in range(1 << 40):
+                name = str(count) * (1 + count % 9)
+                places.append(file.add(count.to_bytes(20, "big"), number, name, count))
+                if count > 300:
+                    (file.reuse if count % 3 else file.remove)(places.pop(0))
+                if count == 600 + 1000 * number:
+                    os.write(begins, b".")
+        os.read(begun, 1)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        os.close(begun)
+        os.close(begins)
+
+        calls = [one for one in read_in_flight_calls(path) if one.run == number]
+        assert len(calls) >= 300
+        for one in calls:
+            count = int.from_bytes(one.key, "big")
+            assert (one.model, one.prompt_tokens) == (str(count) * (1 + count % 9), count)

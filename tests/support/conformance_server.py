@@ -12,7 +12,7 @@ import uvicorn
 from mcp.server.lowlevel.server import Server
 
 from mixtura.config.config import load
-from mixtura.mcp.http_app import HttpGate
+from mixtura.mcp.http_app import CheckedHttpApp
 
 PIXEL = (
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5Erk"
@@ -131,7 +131,7 @@ def serve() -> None:
     )  # fmt: skip
     listening = socket.create_server(("127.0.0.1", 0))
     print(f"http://127.0.0.1:{listening.getsockname()[1]}/mcp", flush=True)
-    app = HttpGate(config, "127.0.0.1").build_app(server)
+    app = CheckedHttpApp(config, "127.0.0.1").build_app(server)
     settings = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1)
     uvicorn.Server(settings).run(sockets=[listening])
 

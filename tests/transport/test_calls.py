@@ -1,4 +1,4 @@
-"""Calls of the client over every transport: statuses, clocks, bounds, secrets, called off."""
+"""Calls of the client over every transport: statuses, timeouts, bounds, secrets, called off."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ pytestmark = pytest.mark.usefixtures("each_transport")
 KEY = "sk-test-0123456789abcdefgh"
 
 
-def call_fails(play: Play, *, largest: int = 10_000, **clocks: float) -> ModelError:
+def call_fails(play: Play, *, largest: int = 10_000, **timeouts: float) -> ModelError:
     """What a streamed call to a server that plays this ends in."""
-    given = CallTimeouts(**{"first_token": 15.0, "progress": 15.0, "total": 15.0, **clocks})
+    given = CallTimeouts(**{"first_token": 15.0, "progress": 15.0, "total": 15.0, **timeouts})
 
     async def read_whole(url: str) -> None:
         async with post_stream(
-            url, {}, headers={}, clocks=given, largest=largest, transport=TRANSPORT.get()
+            url, {}, headers={}, timeouts=given, largest=largest, transport=TRANSPORT.get()
         ) as reply:
 
             def take(_: list[bytes]) -> bool:
@@ -112,7 +112,7 @@ def test_no_cookie_comes_back():
     assert [headers.get("cookie") for _, headers, _ in server.requests] == [None, None]
 
 
-# ---- clocks and bounds
+# ---- timeouts and bounds
 
 
 async def silent(peer: Peer) -> None:
@@ -134,15 +134,15 @@ async def chatting(peer: Peer) -> None:
 
 
 @pytest.mark.parametrize(
-    ("play", "clocks", "said"),
+    ("play", "timeouts", "said"),
     [
         (silent, {"first_token": 0.5}, "no first token within 0.5 s"),
         (begun, {"progress": 0.3}, "stalled: nothing new for 0.3 s"),
         (chatting, {"total": 0.5}, "not done within 0.5 s"),
     ],
 )
-def test_each_clock_ends_its_part_of_a_call(play, clocks, said):
-    error = call_fails(play, largest=10**9, **clocks)
+def test_each_clock_ends_its_part_of_a_call(play, timeouts, said):
+    error = call_fails(play, largest=10**9, **timeouts)
 
     assert isinstance(error, TimedOutError)
     assert str(error) == said

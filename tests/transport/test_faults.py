@@ -25,11 +25,13 @@ async def outcome(
     fault: Fault, upstream: Upstream, name: str, transport: Transport, draft: bool
 ) -> str:
     """What one call comes to, without what differs from call to call."""
-    first, progress, total = fault.clocks
-    clocks = CallTimeouts(first_token=first or 15.0, progress=progress or 15.0, total=total or 20.0)
+    first, progress, total = fault.timeouts
+    timeouts = CallTimeouts(
+        first_token=first or 15.0, progress=progress or 15.0, total=total or 20.0
+    )
     kind, base_url = KINDS[fault.dialects[0]], upstream.base_url(fault.dialects[0])
     model = kind(
-        f"{fault.name} {name}", base_url, api_key="sk-x", clocks=clocks, transport=transport
+        f"{fault.name} {name}", base_url, api_key="sk-x", timeouts=timeouts, transport=transport
     )
     seen: list[str] = []
     try:

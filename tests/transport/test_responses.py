@@ -158,7 +158,7 @@ def test_an_answer_that_is_too_large_is_not_read_to_its_end():
         async with serving(endless) as server:
             with pytest.raises(UnavailableError, match="HTTP 500: xxx"):
                 async with post_stream(
-                    server.url, {}, headers={}, clocks=CallTimeouts(), transport=TRANSPORT.get()
+                    server.url, {}, headers={}, timeouts=CallTimeouts(), transport=TRANSPORT.get()
                 ):
                     pass
 

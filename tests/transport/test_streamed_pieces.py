@@ -212,14 +212,14 @@ def test_a_stall_is_seen_also_in_a_draft_and_comments_do_not_hide_it(draft, more
         await peer.left()
 
     async def ask() -> None:
-        clocks = CallTimeouts(first_token=15.0, progress=0.3, total=15.0)
+        timeouts = CallTimeouts(first_token=15.0, progress=0.3, total=15.0)
         async with wire.serving(play) as server:
             with pytest.raises(TimedOutError, match="stalled"):
                 async with post_stream(
                     server.url,
                     {},
                     headers={},
-                    clocks=clocks,
+                    timeouts=timeouts,
                     draft=draft,
                     transport=wire.TRANSPORT.get(),
                 ) as reply:

@@ -99,7 +99,7 @@ def test_a_long_answer_is_made_in_slices_and_is_the_same_as_in_one_piece(kind, s
         + "[x]: https://example.org/late\n",
         "list": "".join(f"{i}. item {i}\n" for i in range(1, 1500)),
         "table": "| a | b |\n| - | - |\n" + "".join(f"| {i} | b |\n" for i in range(1500)),
-        "deep": "> " * 30000 + "end",
+        "deep": "> " * 10000 + "end",
     }
     page = browser.new_page()
     page.goto(served.url)

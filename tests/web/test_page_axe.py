@@ -91,7 +91,13 @@ def walked(window: dict[str, Any], upstream, visit, axe: str) -> None:
     assert wrong == [], "\n".join(wrong)
 
 
-@pytest.mark.parametrize("window", [WIDE_LIGHT, NARROW_DARK], ids=["wide", "narrow"])
+@pytest.mark.parametrize(
+    "window",
+    [
+        pytest.param(WIDE_LIGHT, id="wide"),
+        pytest.param(NARROW_DARK, id="narrow", marks=pytest.mark.soak),
+    ],
+)
 def test_axe_finds_nothing_in_any_state(window, upstream, visit, axe):
     walked(window, upstream, visit, axe)
 

@@ -155,7 +155,7 @@ def test_a_card_on_a_phone_shows_two_lines_of_its_draft(upstream, visit):
     person.wait(f"{lines} >= 2")
 
 
-@pytest.mark.parametrize("width", [360, 768])
+@pytest.mark.parametrize("width", [360, pytest.param(768, marks=pytest.mark.soak)])
 def test_nothing_is_wider_than_the_window(width, upstream, visit):
     long = f"{'long' * 60}\n\n```\n{'code ' * 60}\n```\n\n$${'x+' * 80}y$$\n"
     upstream.scripts["chief"] = Script(long)

@@ -7,9 +7,12 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-from mixtura.batch.group_writer import GroupWriter
+import msgspec
+
+from mixtura.batch.group_writer import CallRow, GroupWriter
 from mixtura.billing.price import Pricer
-from mixtura.core.types import Charge, Usage, sum_usage
+from mixtura.core.types import Charge, Completion, JsonObject, Usage, sum_usage
+from mixtura.protocols.openai.completion_json import completion_json
 from mixtura.storage.batch_journal import BatchJournal, SpentAmount, SpentTotals
 from mixtura.storage.in_flight_file import InFlightCall, InFlightFile, read_in_flight_calls
 
@@ -21,6 +24,10 @@ LOST_RUN = "lost_run"
 
 SPENT_KINDS = ("answer", "failed", "refused", "lost", "earlier")
 """What dollars and tokens went to."""
+
+
+_MadeCall = tuple[bytes, str, Completion, JsonObject | None]
+"""A call whose answer is to be kept: its key, its model, its answer, the times it took."""
 
 
 class CallJournal:
@@ -53,10 +60,10 @@ class CallJournal:
         self._pricer = pricer
         self.looks_up = self.earlier_calls > 0 or reuses
         """Whether a call may be kept already."""
-        self._writer: GroupWriter | None = None
-        self.spent = {kind: SpentTotals() for kind in SPENT_KINDS}
+        self._writer: GroupWriter[_MadeCall] | None = None
+        self._spent = {kind: SpentTotals() for kind in SPENT_KINDS}
         for amount in self.journal.read_spent():
-            self.spent[amount.kind].add(amount)
+            self._spent[amount.kind].add(amount)
         self.used_again = 0
         """Calls that were answered from the journal."""
         self.made = 0
@@ -72,14 +79,21 @@ class CallJournal:
         """A call that is not kept already fails at once."""
 
     @property
+    def spent(self) -> dict[str, SpentTotals]:
+        """What all calls of each kind have cost, those of earlier processes too."""
+        if self._writer is not None:
+            self._writer.pack_calls()
+        return self._spent
+
+    @property
     def dollars(self) -> float:
         """What all calls have cost, those of earlier processes too."""
         return sum(one.dollars for one in self.spent.values())
 
     @property
-    def writer(self) -> GroupWriter:
+    def writer(self) -> GroupWriter[_MadeCall]:
         if self._writer is None:
-            self._writer = GroupWriter(self.journal)
+            self._writer = GroupWriter(self.journal, self._pack_call)
         return self._writer
 
     def close(self) -> None:
@@ -87,6 +101,10 @@ class CallJournal:
         with closing(self.in_flight), closing(self.journal):
             if self._writer is not None:
                 self._writer.close()
+
+    def must_be_asked(self) -> bool:
+        """A call may be kept already, or may not begin."""
+        return self.looks_up or self.holds_back
 
     async def find(self, key: bytes) -> bytes | None:
         """The body of a call that was made before. Raises StoreError."""
@@ -122,15 +140,23 @@ class CallJournal:
             self.in_flight.remove(place)
 
     def keep_answer(
-        self, key: bytes, model: str, body: bytes, charges: Sequence[Charge]
+        self, key: bytes, model: str, answer: Completion, times: JsonObject | None = None
     ) -> asyncio.Future[None]:
-        """What is returned is done once the answer is on the disk. Raises StoreError."""
-        amount = self._amount_of_charges("answer", model, charges)
-        kept = self.writer.keep_call(key, body, amount)
+        """
+        What is returned is done once the answer is on the disk, with what its call took: *times*.
+        Raises StoreError.
+        """
         # Before it is waited for: who calls this call off does not call off its writing.
         self.made += 1
-        self.spent["answer"].add(amount)
-        return kept
+        return self.writer.keep_call((key, model, answer, times))
+
+    def _pack_call(self, call: _MadeCall) -> CallRow:
+        key, model, answer, times = call
+        data = completion_json(answer)
+        body = msgspec.json.encode(data if times is None else data | times)
+        amount = self._amount_of_charges("answer", model, answer.charges)
+        self._spent["answer"].add(amount)
+        return key, body, amount
 
     def record_failed(self, model: str, charges: Sequence[Charge]) -> None:
         """A call ended without an answer and cost *charges*."""
@@ -145,12 +171,12 @@ class CallJournal:
         """Calls that are older than the journal. Raises StoreError."""
         if self._writer is None:  # no one else touches the journal yet
             self.journal.write(spent=[amount])
-            self.spent[amount.kind].add(amount)
+            self._spent[amount.kind].add(amount)
         else:
             self._add_spent(amount)
 
     def _add_spent(self, amount: SpentAmount) -> None:
-        self.spent[amount.kind].add(amount)
+        self._spent[amount.kind].add(amount)
         self.writer.add_spent(amount)
 
     def _amount_of_charges(self, kind: str, model: str, charges: Sequence[Charge]) -> SpentAmount:

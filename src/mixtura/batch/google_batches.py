@@ -68,7 +68,7 @@ class GoogleForm:
         if sum(map(len, lines)) <= INLINE_BYTES:
             return ""
         described = {"file": {"display_name": tag, "mime_type": "application/jsonl"}}
-        made = await self.http.under("/upload").upload_described(
+        made = await self.http.with_path_prefix("/upload").upload_described(
             "/files", f"{tag}.jsonl", b"\n".join((*lines, b"")), described
         )
         return read_id(read_object(made, "file"), "name")
@@ -108,7 +108,7 @@ class GoogleForm:
         done = await self.http.get_json(f"/{batch.id}")
         told = read_object(done, "response") or read_object(_batch_details(done), "output")
         for file in read_files(told, "responsesFile"):
-            await self.http.under("/download").read_lines(
+            await self.http.with_path_prefix("/download").read_lines(
                 f"/{file}:download?alt=media", lambda line: take_results(line, _row_result, take)
             )
         for one in read_rows(read_object(told, "inlinedResponses"), "inlinedResponses"):

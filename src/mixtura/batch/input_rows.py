@@ -109,7 +109,7 @@ class BatchInput:
                     for one, key in zip(some, keys.make([r.request for r in some]), strict=True):
                         folded = fold(folded, one.name, key)
                 count += len(records)
-            mistakes.raise_found()
+            mistakes.raise_if_any()
             if 0 < first < count:  # ``rows`` goes on there
                 self._counted.keys, self._counted.rows = keys, first
                 stack.pop_all()
@@ -247,7 +247,7 @@ class _Mistakes:
                 raise
             self.add(error)
 
-    def raise_found(self) -> None:
+    def raise_if_any(self) -> None:
         """Raise ConfigError where there were any."""
         if not self:
             return

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextvars import ContextVar
+from contextvars import Token as ContextToken
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 
 import msgspec
 
 from mixtura.batch.call_journal import CallJournal
-from mixtura.billing.request_log import REQUEST_LOG
-from mixtura.core.call_ledger import open_ledger
+from mixtura.billing.request_log import REQUEST_LOG, RequestLog
+from mixtura.core.call_ledger import CallLedger, open_ledger
 from mixtura.core.errors import UnavailableError
 from mixtura.core.events import CacheHit, Emit, Token
 from mixtura.core.model import Model, Wrapper
@@ -24,7 +25,7 @@ from mixtura.engine.background_work import (
     run_in_thread_if_large,
 )
 from mixtura.models.wrappers.cache import CallStopwatch
-from mixtura.protocols.openai.completion_json import completion_from_json, completion_json
+from mixtura.protocols.openai.completion_json import completion_from_json
 
 KEY_BYTES = 20
 
@@ -50,17 +51,17 @@ class RowCalls:
     calls: CallJournal | None = None
     """The journal of its batch, where models serve several batches."""
     asked: dict[bytes, int] = field(default_factory=dict[bytes, int])
-    replayed: list[Charge] = field(default_factory=list[Charge])
+    replayed: tuple[Charge, ...] = ()
     """What the calls had cost that were answered from the journal."""
     held_back: bool = False
     """A call of it did not begin, since the batch ends: what comes of it does not count."""
-    sources: set[WebSource] = field(default_factory=set[WebSource])
+    sources: frozenset[WebSource] = frozenset()
     """The pages that the answers of its calls rest on."""
 
     def call_key(self, fingerprint: bytes) -> bytes:
         """The key of a call: what is asked, and how often the row asked the same before."""
-        self.asked[fingerprint] = self.asked.get(fingerprint, 0) + 1
-        return digest(self.key, fingerprint, self.asked[fingerprint].to_bytes(4, "big"))
+        self.asked[fingerprint] = times = self.asked.get(fingerprint, 0) + 1
+        return digest(self.key, fingerprint, times.to_bytes(4, "big"))
 
     def add_sources(self, answer: Completion) -> Completion:
         """The row's *answer* with the pages of all its calls; in one order, however they ended."""
@@ -84,8 +85,11 @@ _canonical = msgspec.json.Encoder(order="deterministic")
 CURRENT_ROW: ContextVar[RowCalls | None] = ContextVar("row", default=None)
 """The row that this task answers; a task inherits it from its creator."""
 
-CALL_KEY: ContextVar[bytes | None] = ContextVar("call_key", default=None)
-"""The key of the call that this task makes."""
+
+def current_call_key() -> bytes | None:
+    """The key of the call that this task makes; None where none is kept."""
+    call = REQUEST_LOG.get()
+    return call.key if isinstance(call, _CallUnderWay) else None
 
 
 class Journaled(Wrapper):
@@ -104,7 +108,10 @@ class Journaled(Wrapper):
         self._calls = calls
         self._identity = identity
         self._under_way: dict[tuple[CallJournal, bytes], asyncio.Future[None] | None] = {}
-        """The calls that are being answered; a future where another waits for the same one."""
+        """
+        The calls that are being answered, where some may be kept or shared; a future where another
+        waits for the same one.
+        """
 
     @property
     def name(self) -> str:
@@ -121,23 +128,30 @@ class Journaled(Wrapper):
             if size < LARGE_BYTES  # nearly always: that call of a coroutine is spared
             else await run_in_thread_if_large(size, _fingerprint_call, request, self._identity)
         )
+        if calls.must_be_asked():
+            answer = await self._find_or_ask(calls, key, row, request, emit)
+        else:  # nearly always
+            answer = await self._make_call(calls, key, request, emit)
+        if answer.sources:
+            row.sources = row.sources.union(answer.sources)
+        return answer
+
+    async def _find_or_ask(
+        self, calls: CallJournal, key: bytes, row: RowCalls, request: Request, emit: Emit | None
+    ) -> Completion:
         place = (calls, key)
         while place in self._under_way:  # equal rows that share answers
             await self._wait_for_other(place)
         self._under_way[place] = None
         try:
             if (body := await calls.find(key)) is not None:
-                answer = self._replay_answer(body, row, calls, emit)
-                row.sources.update(answer.sources)
-                return answer
+                return self._replay_answer(body, row, calls, emit)
             if calls.holds_back:
                 row.held_back = True
                 if calls.refuses:
                     raise UnavailableError("the batch ends: no further call is made")
                 await asyncio.get_running_loop().create_future()  # until the row is called off
-            answer = await self._make_call(calls, key, request, emit)
-            row.sources.update(answer.sources)
-            return answer
+            return await self._make_call(calls, key, request, emit)
         finally:
             if (waits := self._under_way.pop(place)) is not None:
                 waits.set_result(None)
@@ -164,59 +178,78 @@ class Journaled(Wrapper):
     async def _make_call(
         self, calls: CallJournal, key: bytes, request: Request, emit: Emit | None
     ) -> Completion:
-        attempts = _Attempts(calls, key, self.name)
-        CALL_KEY.set(key)
-        token = REQUEST_LOG.set(attempts)
         clock = CallStopwatch(emit) if emit else None
-        try:
-            with open_ledger() as ledger:
-                try:
-                    answer = ledger.bill_answer(await self._model.complete(request, clock))
-                except asyncio.CancelledError:
-                    # A call in a provider's batch goes on there, and its answer is fetched later.
-                    live = [one for one in ledger.charges if not one.usage.batched]
-                    calls.record_failed(self.name, live)
-                    raise
-                except BaseException:
-                    calls.record_failed(self.name, ledger.charges)
-                    raise
-            data = completion_json(answer)
-            body = msgspec.json.encode(data if clock is None else data | clock.times)
-            await calls.keep_answer(key, self.name, body, answer.charges)
-            attempts.kept = True
+        with _CallUnderWay(calls, key, self._name) as call:
+            answer = call.bill_answer(await self._model.complete(request, clock))
+            await calls.keep_answer(key, self._name, answer, clock.times if clock else None)
+            call.kept = True
             return answer
-        finally:
-            REQUEST_LOG.reset(token)
-            attempts.close()
 
 
-class _Attempts:
+class _CallUnderWay:
     """
-    The requests of one call: under way from when each is sent until its answer is kept, or the
-    call has failed.
+    A block in which one call is made: its requests are under way from when each is sent until the
+    answer is kept, or the call has failed.
     """
+
+    __slots__ = (
+        "_block",
+        "_calls",
+        "_is_billed",
+        "_ledger",
+        "_model",
+        "_places",
+        "_token",
+        "kept",
+        "key",
+    )
+    _token: ContextToken[RequestLog | None]
+    _ledger: CallLedger
 
     def __init__(self, calls: CallJournal, key: bytes, model: str) -> None:
         self._calls = calls
-        self._key = key
+        self.key = key
         self._model = model
-        self._places: dict[str, int] = {}
+        self._places: list[int] = []
+        self._block = open_ledger()
+        self._is_billed = False
+        """What it cost stands on its answer."""
         self.kept = False
         """The answer is in the journal."""
 
-    def record_request(self, model: str, request: Request) -> str:
-        place = self._calls.begin_request(self._key, model, count_request_tokens(request))
-        self._places[str(place)] = place
-        return str(place)
+    def __enter__(self) -> _CallUnderWay:
+        self._token = REQUEST_LOG.set(self)
+        self._ledger = self._block.__enter__()
+        return self
 
-    def record_charges(self, call: str, charges: Sequence[Charge]) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        self._block.__exit__(kind, *error)
+        REQUEST_LOG.reset(self._token)
+        if kind is not None and not self._is_billed:
+            charges = self._ledger.charges
+            if issubclass(kind, asyncio.CancelledError):
+                # A call in a provider's batch goes on there, and its answer is fetched later.
+                charges = [one for one in charges if not one.usage.batched]
+            self._calls.record_failed(self._model, charges)
+        for place in self._places:
+            self._calls.forget_request(place, kept=self.kept)
+        self._places.clear()
+
+    def bill_answer(self, answer: Completion) -> Completion:
+        """*answer* with all that the call cost."""
+        answer = self._ledger.bill_answer(answer)
+        self._is_billed = True
+        return answer
+
+    def record_request(self, model: str, request: Request) -> int:
+        place = self._calls.begin_request(self.key, model, count_request_tokens(request))
+        self._places.append(place)
+        return place
+
+    def record_charges(self, call: int, charges: Sequence[Charge]) -> None:
         if call in self._places:
             self._calls.end_request()
             if not charges:  # refused: nothing of it can be lost
-                self._calls.forget_request(self._places.pop(call))
+                self._places.remove(call)
+                self._calls.forget_request(call)
                 self._calls.record_refused(self._model)
-
-    def close(self) -> None:
-        for place in self._places.values():
-            self._calls.forget_request(place, kept=self.kept)
-        self._places.clear()

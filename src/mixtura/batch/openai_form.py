@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from mixtura.batch.prompt_form import parse_messages
 from mixtura.core.errors import ConfigError
-from mixtura.core.quantities import ANSWER_TOKENS, SEED, SHARE, TEMPERATURE, Range
+from mixtura.core.quantities import ANSWER_TOKENS, SEED, SHARE, TEMPERATURE, NumberRange
 from mixtura.core.types import Completion, JsonObject, Request, Sampling, Usage
 from mixtura.protocols.openai.completion_json import sources_json
 from mixtura.protocols.openai.messages import message_json
@@ -58,7 +58,7 @@ def _is_list_of(value: Any, kind: type) -> bool:
 
 
 def _parse_sampling(body: Mapping[str, Any]) -> Sampling:
-    def number(name: str, kind: type[int] | tuple[type, ...], right: Range) -> Any:
+    def number(name: str, kind: type[int] | tuple[type, ...], right: NumberRange) -> Any:
         value = body.get(name)
         if value is not None and (isinstance(value, bool) or not isinstance(value, kind)):
             raise ConfigError(f"`body.{name}` must be a number")

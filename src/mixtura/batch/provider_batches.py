@@ -15,7 +15,7 @@ import msgspec
 
 from mixtura.batch.call_journal import CallJournal
 from mixtura.batch.google_batches import GoogleForm
-from mixtura.batch.journaled import CALL_KEY
+from mixtura.batch.journaled import current_call_key
 from mixtura.batch.mistral_batches import MistralForm
 from mixtura.batch.provider_forms import AnthropicForm, OpenAIForm
 from mixtura.batch.provider_http import BatchHttp
@@ -125,6 +125,8 @@ class ProviderBatches:
 class _Asked:
     """The calls that were put into batches for one request."""
 
+    key: bytes
+    """Of the call that asks."""
     endpoint: EndpointBatches | None = None
     calls: list[str] = field(default_factory=list[str])
 
@@ -152,12 +154,12 @@ class ProviderBatched(Wrapper):
         self._batched = BudgetedPerAttempt(asked)
 
     async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
-        if CALL_KEY.get() is None:
+        if (key := current_call_key()) is None:
             return await self._model.complete(request, emit)
         only = self._batches.mode == "only"
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                return await self._ask_batch(request, emit)
+                return await self._ask_batch(key, request, emit)
             except TimeIsUpError:
                 if only:
                     self._batches.on_time_up()
@@ -172,8 +174,8 @@ class ProviderBatched(Wrapper):
                     raise
         return await self._model.complete(request, emit)
 
-    async def _ask_batch(self, request: Request, emit: Emit | None) -> Completion:
-        asked = _Asked()
+    async def _ask_batch(self, key: bytes, request: Request, emit: Emit | None) -> Completion:
+        asked = _Asked(key)
         log, place = REQUEST_LOG.set(None), _ASKED.set(asked)
         try:
             return await self._batched.complete(request, emit)
@@ -215,14 +217,13 @@ class BatchTransport:
         data: dict[str, Any] = msgspec.json.decode(body)
         data.pop("stream", None)
         data.pop("stream_options", None)
-        key = CALL_KEY.get()
-        assert key is not None
+        asked = _ASKED.get()
+        assert asked is not None
         plain = msgspec.json.encode(FORMS[self._terms.form].build_row(data))
-        call = key.hex() + blake2b(plain, digest_size=8).hexdigest()
+        call = asked.key.hex() + blake2b(plain, digest_size=8).hexdigest()
         endpoint = self._find_endpoint(url, headers)
-        if (asked := _ASKED.get()) is not None:
-            asked.endpoint = endpoint
-            asked.calls.append(call)
+        asked.endpoint = endpoint
+        asked.calls.append(call)
         result = await endpoint.ask(call, plain)
         if not result.status:
             said = result.body.decode(errors="replace")

@@ -39,7 +39,7 @@ class BatchHttp:
                 headers[key_header] = value.removeprefix("Bearer ")
         return BatchHttp(self._base.removesuffix(folder), headers, self._transport)
 
-    def under(self, folder: str) -> BatchHttp:
+    def with_path_prefix(self, folder: str) -> BatchHttp:
         """The same API where *folder* stands before its path, as Google has files."""
         parts = urlsplit(self._base)
         base = urlunsplit(parts._replace(path=folder + parts.path))

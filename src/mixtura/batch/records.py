@@ -6,6 +6,7 @@ import csv
 import json
 import re
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -72,15 +73,21 @@ class Record(NamedTuple):
 
 def _repeated_name(data: bytes, row: Mapping[str, Any]) -> str | None:
     """A name that stands twice in a row: of its values the decoder keeps the last."""
-    # Looked for in the text first: nearly no row has one, and an exact look is slow.
-    if not any(data.count(b'"%b"' % name.encode()) > 1 for name in row):
+    # Looked for in the text first: nearly no row has one, and an exact look is slow. It is faster
+    # for a great many names: the text would be read for each.
+    if len(row) <= MAX_NAMES_LOOKED_FOR and not any(
+        data.count(b'"%b"' % name.encode()) > 1 for name in row
+    ):
         return None
     try:
         pairs: list[tuple[str, Any]] = json.loads(data, object_pairs_hook=_RowPairs)
     except (ValueError, RecursionError):  # a number of too many digits
         return None
-    names = [name for name, _ in pairs]
-    return next((name for name in names if names.count(name) > 1), None)
+    counts = Counter(name for name, _ in pairs)
+    return next((name for name, count in counts.items() if count > 1), None)
+
+
+MAX_NAMES_LOOKED_FOR = 50
 
 
 class _RowPairs(list[tuple[str, Any]]):

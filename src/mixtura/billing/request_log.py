@@ -12,12 +12,12 @@ from mixtura.core.types import Charge, Request
 class RequestLog(Protocol):
     """Records every request that is sent to a model (as ``batch.journaled``)."""
 
-    def record_request(self, model: str, request: Request) -> str:
-        """Record *request* before it is sent; returns the id of the call."""
+    def record_request(self, model: str, request: Request) -> int:
+        """Record *request* before it is sent; returns the number of the call."""
         ...
 
-    def record_charges(self, call: str, charges: Sequence[Charge]) -> None:
-        """Record what the call of that id has cost."""
+    def record_charges(self, call: int, charges: Sequence[Charge]) -> None:
+        """Record what the call of that number has cost."""
         ...
 
 

@@ -102,7 +102,7 @@ def _print_score(score: LeaderboardRow, row: Annotation) -> None:
     # et al. 2024, arXiv 2410.07137).
     if length_control.is_extreme_shift(raw, controlled):
         warning = "The length-controlled win rate is far from the raw one: look at the answers."
-        print_line(create_console(aside=True), warning, "yellow")
+        print_line(create_console(stderr=True), warning, "yellow")
 
 
 def _format_error(error: float | None) -> str:

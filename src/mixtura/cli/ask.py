@@ -150,7 +150,7 @@ class AskOptions:
     config_file: str | None
 
     @property
-    def talks(self) -> bool:
+    def speaks_to_person(self) -> bool:
         """Whether a person is told more than the answer."""
         return not (self.as_json or self.quiet)
 
@@ -165,9 +165,9 @@ def _ask_question(words: tuple[str, ...], options: AskOptions) -> int:
     output = expand_home(options.output) if options.output else None
     if output:
         check_writable(output, "--output")
-    text = read_question(words, note=options.talks, attached=bool(attached))
+    text = read_question(words, note=options.speaks_to_person, attached=bool(attached))
     config = read_config(options.config_file, cache=options.cache, keep=options.keep)
-    if options.talks and not (options.mixture or options.proposers or options.continued):
+    if options.speaks_to_person and not (options.mixture or options.proposers or options.continued):
         offer_commands(config)
     earlier = find_conversation(config, options.continued) if options.continued else None
     mixture = options.mixture
@@ -175,7 +175,7 @@ def _ask_question(words: tuple[str, ...], options: AskOptions) -> int:
         mixture = earlier.model
     plan = spec_from_options(config, mixture, options.proposers, options.aggregator, options.layers)
     request = _build_request(text, attached, earlier, schema, options)
-    if options.talks:
+    if options.speaks_to_person:
         _print_preparation(config, plan, mixture, earlier, attached, options)
     prepared = PreparedQuestion(request, attached, earlier and earlier.run, schema, output)
     if options.dry_run:
@@ -216,11 +216,11 @@ def _print_preparation(
     """What was chosen, found and read for the person, a line each."""
     from mixtura.terminal import print_line
 
-    aside = create_console(aside=True)
+    stderr = create_console(stderr=True)
     if earlier:
-        print_line(aside, continued_line(earlier), "dim")
+        print_line(stderr, continued_line(earlier), "dim")
     for one in attached:
-        print_line(aside, f"Attached {one.name} ({one.description}).", "dim")
+        print_line(stderr, f"Attached {one.name} ({one.description}).", "dim")
     print_choice_reason(config, plan, mixture, options.proposers, options.aggregator)
 
 
@@ -285,7 +285,7 @@ def _run_and_report(asking: RunContext, prepared: PreparedQuestion, options: Ask
         write_json(whole, prepared.output, note=not options.quiet)
     else:
         if held is not None and run.exit_code == cli.ANSWERED:
-            write_answer(run, prepared, note=options.talks)
+            write_answer(run, prepared, note=options.speaks_to_person)
         _print_summary(run, asking.config, table=not options.quiet)
         if options.agreement and not options.quiet:
             _print_support(run, asking)
@@ -301,44 +301,44 @@ def _create_view(out: TextIO, *, as_json: bool, quiet: bool) -> AnswerView | Non
 
     if quiet:
         return AnswerView(out)
-    aside = create_console(aside=True)
+    stderr = create_console(stderr=True)
     watched = out is not sys.stdout or sys.stdout.isatty()
-    if aside.is_terminal and watched and not aside.is_dumb_terminal:
-        return LiveView(out, aside)
-    return PlainLogView(out, aside)
+    if stderr.is_terminal and watched and not stderr.is_dumb_terminal:
+        return LiveView(out, stderr)
+    return PlainLogView(out, stderr)
 
 
 def _print_summary(run: FinishedRun, config: Config, *, table: bool) -> None:
     """The table and what is left to say, below the answer; all of it to standard error."""
     from mixtura.terminal import answer_notes, ollama_advice, print_line, trace_summary
 
-    aside = create_console(aside=True)
+    stderr = create_console(stderr=True)
     trace, failure = run.trace, run.failure
     if table and trace.calls:
-        aside.print()
-        aside.print(trace_summary(trace, config.usage_cost, aside.width, run=run.run))
+        stderr.print()
+        stderr.print(trace_summary(trace, config.usage_cost, stderr.width, run=run.run))
     for answer_note in answer_notes(trace) if table else ():
-        print_line(aside, answer_note, "yellow")
+        print_line(stderr, answer_note, "yellow")
     if isinstance(failure, AnswerMismatchError):
-        print_line(aside, f"T{to_one_line(failure)[1:]}.", "bold red")
+        print_line(stderr, f"T{to_one_line(failure)[1:]}.", "bold red")
         if run.run:
-            print_line(aside, f"The answer as it came: mixtura show {run.run}", "dim")
+            print_line(stderr, f"The answer as it came: mixtura show {run.run}", "dim")
     elif failure:
-        print_line(aside, f"No answer: {to_one_line(failure)}", "bold red")
+        print_line(stderr, f"No answer: {to_one_line(failure)}", "bold red")
     if advice := ollama_advice(trace):
-        print_line(aside, advice, "yellow")
+        print_line(stderr, advice, "yellow")
 
 
 def _print_support(run: FinishedRun, asking: RunContext) -> None:
     """Where the proposals agree, and how sure the answer is, below the table."""
     from mixtura.terminal import print_agreement, print_confidence
 
-    answer, aside = run.trace.completion, create_console(aside=True)
+    answer, stderr = run.trace.completion, create_console(stderr=True)
     if answer is None or answer.agreement is None:
         return
-    print_agreement(aside, answer.agreement)
+    print_agreement(stderr, answer.agreement)
     missing = asking.config.missing_calibration_reason(asking.name)
-    print_confidence(aside, answer.confidence, answer.support, missing)
+    print_confidence(stderr, answer.confidence, answer.support, missing)
 
 
 def _exit_interrupted(trace: Trace, config: Config) -> NoReturn:
@@ -346,6 +346,6 @@ def _exit_interrupted(trace: Trace, config: Config) -> NoReturn:
     from mixtura.terminal import print_line
 
     print_line(
-        create_console(aside=True), f"Interrupted. Spent until now: {format_spent(trace, config)}."
+        create_console(stderr=True), f"Interrupted. Spent until now: {format_spent(trace, config)}."
     )
     raise KeyboardInterrupt

@@ -44,7 +44,7 @@ def show_batch(name: str, options: ShowOptions) -> Generator[OnProgress | None]:
     if options.quiet:
         yield None
         return
-    console = create_console(aside=True)
+    console = create_console(stderr=True)
     if not console.is_terminal or console.is_dumb_terminal:
         yield _LogLines(console, to_one_line(name))
         return
@@ -111,7 +111,7 @@ def print_outcome(outcome: BatchOutcome, *, quiet: bool, journal: bool) -> None:
     from mixtura.terminal import print_line
     from mixtura.terminal.batches import outcome_lines
 
-    aside = create_console(aside=True)
+    stderr = create_console(stderr=True)
     for text, style, wrong in outcome_lines(outcome, journal=journal):
         if wrong or not quiet:
-            print_line(aside, text, style)
+            print_line(stderr, text, style)

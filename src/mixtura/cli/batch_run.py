@@ -105,7 +105,7 @@ class BatchOptions:
         return self.output == STANDARD_STREAM
 
     @property
-    def talks(self) -> bool:
+    def speaks_to_person(self) -> bool:
         """Whether a person is told more than errors."""
         return not (self.as_json or self.quiet)
 
@@ -126,7 +126,7 @@ def run_batch(options: BatchOptions) -> int:
         plan = spec_from_options(
             config, options.mixture, options.proposers, options.aggregator, options.layers
         )
-        if options.talks:
+        if options.speaks_to_person:
             print_choice_reason(
                 config, plan, options.mixture, options.proposers, options.aggregator
             )
@@ -335,7 +335,7 @@ def _print_notes(notes: tuple[str, ...], options: BatchOptions) -> None:
     if options.quiet:
         return
     for note in notes:
-        print_line(create_console(aside=True), note, "yellow")
+        print_line(create_console(stderr=True), note, "yellow")
 
 
 def _copy_to_stdout(output: Path) -> None:

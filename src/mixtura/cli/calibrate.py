@@ -112,7 +112,7 @@ def _list_calibrations(config: Config, as_json: bool) -> None:
         print_table(create_console(), headings, rows, right=("answers", "right"))
     else:
         hint = "No mixture is calibrated yet: mixtura calibrate --from logs"
-        print_line(create_console(aside=True), hint)
+        print_line(create_console(stderr=True), hint)
 
 
 def _calibration_json(one: CalibrationFile) -> dict[str, Any]:

@@ -148,7 +148,7 @@ class ChatSession:
         self._conversation = Conversation(system)
         self._last: FinishedRun | None = None
         self._code = cli.ANSWERED
-        self._aside = create_console(aside=True)
+        self._stderr = create_console(stderr=True)
         self._commands: dict[str, Callable[[str], None]] = {
             "/model": self._switch_model,
             "/why": self._show_sources,
@@ -252,9 +252,9 @@ class ChatSession:
     def _create_view(self) -> AnswerView:
         from mixtura.terminal import AnswerAndErrorsView, CompactView
 
-        if self._prompt.person and not self._aside.is_dumb_terminal:
-            return CompactView(sys.stdout, self._aside)
-        return AnswerAndErrorsView(sys.stdout, self._aside)
+        if self._prompt.person and not self._stderr.is_dumb_terminal:
+            return CompactView(sys.stdout, self._stderr)
+        return AnswerAndErrorsView(sys.stdout, self._stderr)
 
     def _print_outcome(self, run: FinishedRun) -> None:
         """How it ended, in a line or two."""
@@ -274,7 +274,7 @@ class ChatSession:
         if advice := ollama_advice(run.trace):
             self._print_notice(advice, "yellow")
         if run.trace.completion and (found := run.trace.completion.agreement):
-            print_agreement(self._aside, found)
+            print_agreement(self._stderr, found)
         if self._prompt.person:
             self._print_notice(turn_footer(run), "dim")
             click.echo()
@@ -295,13 +295,13 @@ class ChatSession:
         run = self._last
         if run is None:
             raise ConfigError("nothing was asked yet")
-        self._aside.print(
-            trace_summary(run.trace, self._config.usage_cost, self._aside.width, run=run.run)
+        self._stderr.print(
+            trace_summary(run.trace, self._config.usage_cost, self._stderr.width, run=run.run)
         )
         if run.record["answer"] and any(c.seat.role == "proposer" for c in run.trace.calls):
-            self._aside.print()
-            self._aside.print(answer_sources(run.record))
-        self._aside.print()
+            self._stderr.print()
+            self._stderr.print(answer_sources(run.record))
+        self._stderr.print()
 
     def _report_agreement(self, _: str) -> None:
         from mixtura.terminal import print_agreement
@@ -321,7 +321,7 @@ class ChatSession:
             return
         self._last = replace(self._last, record=whole)
         if (found := restore_agreement(whole["agreement"])) is not None:
-            print_agreement(self._aside, found)
+            print_agreement(self._stderr, found)
 
     def _retry_question(self, _: str) -> None:
         self._conversation.withdraw_answer()
@@ -347,7 +347,7 @@ class ChatSession:
     def _print_help(self, _: str) -> None:
         from mixtura.terminal import two_columns
 
-        self._aside.print(two_columns(HELP_TEXTS))
+        self._stderr.print(two_columns(HELP_TEXTS))
 
     def _complete_word(self, before: str, word: str) -> list[str]:
         if before.strip() == "/attach":
@@ -361,4 +361,4 @@ class ChatSession:
     def _print_notice(self, text: str, style: str = "") -> None:
         from mixtura.terminal import print_line
 
-        print_line(self._aside, text, style)
+        print_line(self._stderr, text, style)

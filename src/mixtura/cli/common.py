@@ -26,7 +26,7 @@ from mixtura.config.toml_document import Key
 from mixtura.core import quantities
 from mixtura.core.errors import ConfigError
 from mixtura.core.missing_packages import missing_package_text
-from mixtura.core.quantities import Range, redacted_excerpt
+from mixtura.core.quantities import NumberRange, redacted_excerpt
 from mixtura.core.redaction import process_redactor
 from mixtura.core.text import escape_json, format_bytes, to_one_line
 
@@ -43,7 +43,7 @@ class NumberType(click.ParamType[float]):
 
     name = "number"
 
-    def __init__(self, within: Range) -> None:
+    def __init__(self, within: NumberRange) -> None:
         self._range = within
 
     def convert(
@@ -63,7 +63,7 @@ class WholeNumberType(click.ParamType[int]):
 
     name = "integer"
 
-    def __init__(self, within: Range) -> None:
+    def __init__(self, within: NumberRange) -> None:
         self._range = within
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
@@ -190,7 +190,7 @@ def read_config(
 def _print_warning(text: str) -> None:
     from mixtura.terminal import print_line
 
-    print_line(create_console(aside=True), text, "yellow")
+    print_line(create_console(stderr=True), text, "yellow")
 
 
 def text_callback(ctx: click.Context, param: click.Parameter, value: TypedText) -> TypedText:
@@ -246,15 +246,15 @@ def echo_json(data: object, *, indent: int | None = None) -> None:
     click.echo(escape_json(whole, ascii_only=encoding != "utf8"))
 
 
-def create_console(*, aside: bool = False) -> Console:
+def create_console(*, stderr: bool = False) -> Console:
     """
-    A console that shows a text as it is; *aside* for standard error.
+    A console that shows a text as it is; *stderr*: on standard error.
 
     In a pipe it is wide enough for what we print, unless someone set a width.
     """
     from rich.console import Console
 
-    made = Console(stderr=aside, highlight=False, markup=False, emoji=False)
+    made = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
     if made.is_dumb_terminal:  # rich takes every one for 80 columns wide
         made.width, made.height = shutil.get_terminal_size()
     # Wide enough for our widest table; a log has no width that lines could break at.
@@ -301,7 +301,7 @@ def download_embedded(config: Config, plan: MixtureSpec) -> None:
 
     model = local_models.known_models()[EMBEDDED_MODEL]
     check_disk_space([model], config.models_folder)
-    console = create_console(aside=True)
+    console = create_console(stderr=True)
     size = format_bytes(bytes_to_download(model, config.models_folder))
     console.print(f"Downloading {EMBEDDED_MODEL} ({size}, once) …", soft_wrap=True)
     for _ in download_each([model], config.models_folder, console):

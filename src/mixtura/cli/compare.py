@@ -171,8 +171,8 @@ def _run_comparison(
             echo_json(before._asdict() | found.to_json())
         found.print_lines(quiet=as_json)
         return found.exit_code
-    aside = create_console(aside=True)
-    with show_progress(aside, quiet=as_json) as progress:
+    stderr = create_console(stderr=True)
+    with show_progress(stderr, quiet=as_json) as progress:
         comparison = run_comparison(config, names, terms, watch=progress)
     if write:
         write(comparison)
@@ -192,17 +192,17 @@ def _print_forecast(before: ComparisonForecast, *, dry_run: bool) -> None:
     """What it is going to take, and what it can show, before anything is paid for."""
     from mixtura.terminal import format_dollars, print_line
 
-    aside = create_console(aside=not dry_run)
+    stderr = create_console(stderr=not dry_run)
     price = f"at most {format_dollars(before.max_cost_usd)}"
     if before.unknown_prices:
         price = f"no price is known for {', '.join(map(to_one_line, before.unknown_prices))}"
     prompts = pluralize_count(before.prompts, "prompt")
-    print_line(aside, f"{prompts}, about {pluralize_count(before.calls, 'call')}, {price}.")
+    print_line(stderr, f"{prompts}, about {pluralize_count(before.calls, 'call')}, {price}.")
     shows = f"a difference of about {100 * before.shows:.0f} points"
     if before.shows >= 1:
         shows = "no difference"
     print_line(
-        aside,
+        stderr,
         f"With {prompts} {shows} can be seen; {before.for_two_points:,} would show two points.",
         "dim",
     )

@@ -48,7 +48,7 @@ def _check_and_report(config_file: str | None) -> int:
     try:
         config = read_config(config_file)
         _check_all_built(config, mistakes, notes)
-        mistakes.raise_found()
+        mistakes.raise_if_any()
     except ConfigError as error:
         for one in error.mistakes or (error,):
             click.echo(to_one_line(str(one)), err=True)

@@ -166,10 +166,10 @@ def _print_expected(ready: PreparedEval, options: EvalOptions) -> int:
 def _print_price(ready: PreparedEval) -> None:
     from mixtura.terminal import print_line
 
-    aside = create_console(aside=True)
-    print_line(aside, _price_line(ready), "dim")
+    stderr = create_console(stderr=True)
+    print_line(stderr, _price_line(ready), "dim")
     for warning in ready.kinship.warnings:
-        print_line(aside, f"Note: {warning}.", "yellow")
+        print_line(stderr, f"Note: {warning}.", "yellow")
 
 
 def _price_line(ready: PreparedEval) -> str:
@@ -192,9 +192,9 @@ def _price_line(ready: PreparedEval) -> str:
 def _run_with_progress(ready: PreparedEval, options: EvalOptions) -> EvalResult:
     from mixtura.evals.run import execute
 
-    aside = create_console(aside=True)
+    stderr = create_console(stderr=True)
     try:
-        with show_progress(aside, quiet=options.as_json) as progress:
+        with show_progress(stderr, quiet=options.as_json) as progress:
             watch = partial(progress, ready.name) if progress else None
             return execute(
                 ready, max_cost=options.max_cost, deadline=options.deadline,
@@ -204,7 +204,7 @@ def _run_with_progress(ready: PreparedEval, options: EvalOptions) -> EvalResult:
         from mixtura.terminal import print_line
 
         print_line(
-            aside, "Interrupted. What was answered is kept: the same command goes on from there."
+            stderr, "Interrupted. What was answered is kept: the same command goes on from there."
         )
         raise
 

@@ -197,7 +197,7 @@ def _explain_nothing(chosen: ExampleFilter) -> str:
 def _report(
     count: int, form: Form, path: Path | None, chosen: ExampleFilter, damaged: list[str]
 ) -> None:
-    """Say aside what was written and what was not."""
+    """Say on standard error what was written and what was not."""
     what = pluralize_count(count, "conversation" if form == "sft" else "pair")
     where = f" to {to_one_line(path)}" if path is not None else ""
     click.echo(f"{what} written{where}.", err=True)

@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 
 def say(text: str) -> None:
-    """A line for the person, aside."""
+    """A line for the person, on standard error."""
     click.echo(strip_invisible(text), err=True)
 
 

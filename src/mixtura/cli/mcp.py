@@ -111,15 +111,15 @@ def _serve_http(config: Config, calls: Any, port: int) -> int:
     with require_extra("mcp", "mixtura mcp --http"):
         import uvicorn
 
-        from mixtura.mcp.http_app import PATH, HttpGate
+        from mixtura.mcp.http_app import PATH, CheckedHttpApp
         from mixtura.mcp.protocol_server import ProtocolServer
         from mixtura.server.uvicorn_protocol import BoundedHttpProtocol
-    gate = HttpGate(config, HOST)
-    server = ProtocolServer(config, calls, gate.find_client).build_server()
+    checked = CheckedHttpApp(config, HOST)
+    server = ProtocolServer(config, calls, checked.find_client).build_server()
     listening = listen_on_port(HOST, port)
     click.echo(f"Mixtura's tools are at http://{HOST}:{listening.getsockname()[1]}{PATH}.")
     settings = uvicorn.Config(
-        gate.build_app(server), loop="asyncio", lifespan="on",
+        checked.build_app(server), loop="asyncio", lifespan="on",
         http=BoundedHttpProtocol.with_head_timeout(config.serve.receive_seconds), ws="none",
         log_config=None, log_level=logging.WARNING, access_log=False, server_header=False,
         proxy_headers=False,

@@ -140,7 +140,7 @@ def print_choice_reason(
 
     chosen = bool(_given_names(config, mixture, proposers, aggregator) & _AUTO_NAMES)
     if note := embedded_note(config, plan, chosen=chosen):
-        print_line(create_console(aside=True), note, "yellow")
+        print_line(create_console(stderr=True), note, "yellow")
         return
     # Who named a model knows it: a reason is owed only where we chose.
     if not chosen:
@@ -160,7 +160,7 @@ def print_choice_reason(
 
     rows = [format_layer(layer) for layer in plan.layers]
     team = ", then ".join([*dict.fromkeys(rows), format_member(plan.aggregator)])
-    print_line(create_console(aside=True), f"Using {team}: {auto.why}.", "dim")
+    print_line(create_console(stderr=True), f"Using {team}: {auto.why}.", "dim")
 
 
 def _given_names(

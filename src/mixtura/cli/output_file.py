@@ -31,7 +31,7 @@ def check_writable(file: Path, option: str) -> None:
 
 
 def write_output(file: Path, text: str, *, note: bool = True) -> None:
-    """Write an output of a command, whole or not at all; *note*: say where it is, aside.
+    """Write an output of a command, whole or not at all; *note*: say on standard error where it is.
 
     Raises OutputLostError.
     """

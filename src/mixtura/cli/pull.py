@@ -55,7 +55,7 @@ def command(names: tuple[str, ...], config_file: str | None) -> None:
     models = [known[name] for name in dict.fromkeys(wanted)]
     folder = config.models_folder
     free = check_disk_space(models, folder)
-    console = create_console(aside=True)
+    console = create_console(stderr=True)
     for line in describe_download(models, folder, free):
         console.print(line, soft_wrap=not console.is_terminal)
     try:

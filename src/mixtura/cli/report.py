@@ -210,7 +210,7 @@ def _run_collection(
     """Whether the cap left something out."""
     from mixtura.reports.experiments import run_experiments
 
-    with show_progress(common.create_console(aside=True), quiet=quiet) as progress:
+    with show_progress(common.create_console(stderr=True), quiet=quiet) as progress:
         results = run_experiments(
             config, plans, request, logs=folder, max_cost=max_cost, deadline=deadline,
             connections=connections, watch=progress,

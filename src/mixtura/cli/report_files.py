@@ -237,7 +237,7 @@ def _print_shared_count(every: Sequence[AnswerFile]) -> None:
 def _print_note(note: str) -> None:
     from mixtura.terminal import print_line
 
-    print_line(create_console(aside=True), note, "yellow")
+    print_line(create_console(stderr=True), note, "yellow")
 
 
 # ---- tables

@@ -203,7 +203,7 @@ def _run_review(asking: RunContext, request: Request, *, as_json: bool) -> int:
         run = run_and_show(runner, asking, request, None)
     if isinstance(run.failure, ConfigError):
         raise run.failure
-    aside, answer = common.create_console(aside=True), run.trace.completion
+    stderr, answer = common.create_console(stderr=True), run.trace.completion
     if answer is not None:
         review = json.loads(answer.text)
         if as_json:
@@ -211,12 +211,12 @@ def _run_review(asking: RunContext, request: Request, *, as_json: bool) -> int:
         else:
             print_review(common.create_console(), review)
     if not as_json and run.trace.calls:
-        aside.print()
-        aside.print(trace_summary(run.trace, asking.config.usage_cost, aside.width, run=run.run))
+        stderr.print()
+        stderr.print(trace_summary(run.trace, asking.config.usage_cost, stderr.width, run=run.run))
     for note in answer_notes(run.trace):
-        print_line(aside, note, "yellow")
+        print_line(stderr, note, "yellow")
     if run.failure:
-        print_line(aside, f"No review: {to_one_line(run.failure)}", "bold red")
+        print_line(stderr, f"No review: {to_one_line(run.failure)}", "bold red")
     if run.interrupted:
         raise KeyboardInterrupt
     return run.exit_code

@@ -100,14 +100,14 @@ def find_run(config: Config, name: str) -> Record:
 def _print_runs(rows: list[Record], config: Config, *, searched: bool, more: bool) -> None:
     from mixtura.terminal import print_line, runs_table
 
-    console, aside = create_console(), create_console(aside=True)
+    console, stderr = create_console(), create_console(stderr=True)
     if rows:
         console.print(runs_table(rows, console.width))
     if more:
-        print_line(aside, "There are more: --limit, or a word to search for.", "dim")
+        print_line(stderr, "There are more: --limit, or a word to search for.", "dim")
     elif not rows and searched:
-        print_line(aside, "No run has all of these words in its question, answer, model or id.")
+        print_line(stderr, "No run has all of these words in its question, answer, model or id.")
     elif not rows:
-        print_line(aside, "No run is kept yet.")
+        print_line(stderr, "No run is kept yet.")
     if not config.runs.keeps:
-        print_line(aside, "New runs are not kept: the configuration says so ([runs] keep).", "dim")
+        print_line(stderr, "New runs are not kept: the configuration says so ([runs] keep).", "dim")

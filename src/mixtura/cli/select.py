@@ -159,7 +159,7 @@ def _run_selection(
     if out:
         # A file that cannot take the team is found before the search is paid.
         check_file(config, out, name, models)
-    with show_progress(create_console(aside=True), quiet=as_json) as progress:
+    with show_progress(create_console(stderr=True), quiet=as_json) as progress:
         selection = select_team(config, models, terms, watch=progress)
     # A capped search still has a team; the exit code says that it tried less than it would.
     ended = cli.CAPPED if selection.capped else cli.ANSWERED

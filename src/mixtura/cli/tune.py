@@ -119,7 +119,7 @@ def _print_look(look: LookTerms) -> None:
         else f"this one may spend {look.alpha:.4f} of the 0.05 that all together have"
     )
     note = f"Note: {times} looked at held-out prompts of this one; {left}."
-    print_line(common.create_console(aside=True), note, "yellow")
+    print_line(common.create_console(stderr=True), note, "yellow")
 
 
 def _run_tuning(
@@ -143,7 +143,7 @@ def _run_tuning(
     if not (dry_run and as_json):
         five, ten, none = (prompts_to_prove(gain, look.confidence) for gain in (0.05, 0.1, 0.0))
         print_line(
-            common.create_console(aside=True),
+            common.create_console(stderr=True),
             "To be written, a mixture that is 5 points better than its best member usually needs"
             f" {five:,} held-out prompts, one that is 10 points better {ten:,}, one that is as good"
             f" {none:,}.",
@@ -156,7 +156,7 @@ def _run_tuning(
     if out:
         # A file that cannot take the preset is found before anything is paid.
         preset_file.check_file(config, out, name, models)
-    with show_progress(common.create_console(aside=True), quiet=as_json) as progress:
+    with show_progress(common.create_console(stderr=True), quiet=as_json) as progress:
         found = tune_mixture(config, models, terms, patterns=patterns, watch=progress)
     table = found.preset_table(name)
     if out:

@@ -14,7 +14,7 @@ from mixtura.core.types import Completion, Request
 from mixtura.models.wrappers.rate_limit import RateLimiter, RateLimits
 
 
-class PoolBrake(RateLimiter):
+class PoolRateLimiter(RateLimiter):
     """Holds back the calls of all workers, as a limiter does those of one process."""
 
     def __init__(self, pool: WorkerPool) -> None:
@@ -40,7 +40,7 @@ class ClusterModels(JournaledModels):
         """Once the mixture is built: from now on the workers' calls are what there is."""
         self._window = super().window
         self._pool = pool
-        self.limiters = {PoolBrake(pool): "workers"}
+        self.limiters = {PoolRateLimiter(pool): "workers"}
 
     @property
     def window(self) -> int:

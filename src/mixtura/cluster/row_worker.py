@@ -51,6 +51,9 @@ class WorkerCalls(CallJournal):
         self.lookup_rows: set[bytes] = set()
         """The rows of which the owner may have calls, by their keys."""
 
+    def must_be_asked(self) -> bool:
+        return super().must_be_asked() or bool(self.lookup_rows)
+
     async def find(self, key: bytes) -> bytes | None:
         row = CURRENT_ROW.get()
         if row is None or row.key not in self.lookup_rows:

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple, cast
 
 import msgspec
 
-from mixtura.config.api_keys import find_key_variable
 from mixtura.config.config import Config
+from mixtura.config.provider_keys import find_key_variable
 from mixtura.config.toml_document import TomlDocument
 from mixtura.config.toml_lines import Key
 from mixtura.core.credentials import is_secret_setting

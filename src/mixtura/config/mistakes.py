@@ -28,7 +28,7 @@ class Mistakes:
     def add(self, error: ConfigError) -> None:
         self._found.append(error)
 
-    def raise_found(self) -> None:
+    def raise_if_any(self) -> None:
         """Raise one ConfigError with all of them by their lines; none where none was found."""
         if self._found:
             raise ConfigError.combine(self._found)

@@ -326,7 +326,7 @@ def _build_adapter(
     settings: dict[str, Any] = {
         "name": name,
         "api_key": place.key,
-        "clocks": table.timeouts.with_defaults(providers.default_timeouts(model)),
+        "timeouts": table.timeouts.with_defaults(providers.default_timeouts(model)),
         "headers": table.headers,
         "extra": table.extra,
         "redactor": redactor,

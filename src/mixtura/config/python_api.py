@@ -98,8 +98,8 @@ def _model_settings(
 ) -> dict[str, Any]:
     """What was set, and the catalogue's defaults for the model's name where nothing was."""
     whole = {name: value for name, value in settings.items() if value is not None}
-    if "clocks" not in whole:
-        whole["clocks"] = providers.default_timeouts(model)
+    if "timeouts" not in whole:
+        whole["timeouts"] = providers.default_timeouts(model)
     if "context_window" not in whole:
         whole["context_window"] = providers.default_context_window(provider, model)
     if "supports_images" not in whole:

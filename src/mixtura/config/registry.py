@@ -16,7 +16,6 @@ from mixtura.catalog import downloads, local_models, providers
 from mixtura.catalog.command_tools import command_tools, split_command_name
 from mixtura.catalog.user_files import expand_home
 from mixtura.config import toml_document
-from mixtura.config.api_keys import collect_secrets, list_key_variables
 from mixtura.config.local_council import NOT_LOOKED, find_council
 from mixtura.config.mistakes import Mistakes
 from mixtura.config.mixture_plans import MixturePlans
@@ -38,6 +37,7 @@ from mixtura.config.plan import (
     find_provider_keys,
     parse_inline,
 )
+from mixtura.config.provider_keys import collect_secrets, list_key_variables
 from mixtura.config.schema import ConfigFile, ModelTable, find_redact_files
 from mixtura.core.credentials import looks_like_key
 from mixtura.core.errors import ConfigError
@@ -78,7 +78,7 @@ def _detect_auto(
 def _read_preset(name: str, document: toml_document.TomlDocument) -> MixtureSpec:
     mistakes = Mistakes()
     plan = read_mixture_spec(name, document, mistakes)
-    mistakes.raise_found()
+    mistakes.raise_if_any()
     return plan
 
 
@@ -318,7 +318,7 @@ class NameRegistry:
         """Raises ConfigError for members of ``a,b>c`` that mean nothing or are misplaced."""
         mistakes = Mistakes()
         self._check_members(plan, mistakes)
-        mistakes.raise_found()
+        mistakes.raise_if_any()
 
     def _check_no_cycle(self, plan: MixtureSpec, above: tuple[str, ...]) -> None:
         for name, path in plan.member_locations():

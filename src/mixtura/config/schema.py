@@ -36,11 +36,11 @@ class TimeoutsTable(msgspec.Struct, forbid_unknown_fields=True):
     """Of a local model only: reading its file."""
     total: Seconds | msgspec.UnsetType = msgspec.UNSET
 
-    def with_defaults(self, clocks: CallTimeouts) -> CallTimeouts:
-        """These where they say something, *clocks* elsewhere."""
+    def with_defaults(self, timeouts: CallTimeouts) -> CallTimeouts:
+        """These where they say something, *timeouts* elsewhere."""
         said = msgspec.structs.asdict(self).items()
         return replace(
-            clocks,
+            timeouts,
             **{key: value for key, value in said if key != "load" and value is not msgspec.UNSET},
         )
 

@@ -92,4 +92,4 @@ class Settings:
         server_checks.check_settings(
             document, file, registry.unservable_reason, registry.key_variables(), mistakes
         )
-        mistakes.raise_found()
+        mistakes.raise_if_any()

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 
 from mixtura.billing.price import Pricer
 from mixtura.billing.spending_caps import DailyCap, RunCap, SpendingCap
-from mixtura.config.api_keys import find_key_variable
 from mixtura.config.plan import MixtureSpec
+from mixtura.config.provider_keys import find_key_variable
 from mixtura.config.registry import NameRegistry
 from mixtura.config.schema import BudgetTable
 from mixtura.core.errors import ConfigError

@@ -99,7 +99,7 @@ class TomlDocument:
         """The part at *path* as a *kind*. Raises ConfigError with all that is wrong in it."""
         mistakes = Mistakes()
         found = self.convert_valid_part(path, kind, mistakes)
-        mistakes.raise_found()
+        mistakes.raise_if_any()
         assert found is not None
         return found
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-_ATTACHED = re.compile(r'\A<file name="([^"\n]*)">\n.*?\n</file>\n\n', re.DOTALL)
+_ATTACHED = re.compile(r'<file name="([^"\n]*)">\n.*?\n</file>\n\n', re.DOTALL)
 _IMAGE_KINDS: tuple[tuple[bytes, str], ...] = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),
     (b"\xff\xd8\xff", "image/jpeg"),
@@ -29,7 +29,8 @@ def attach_text(name: str, text: str) -> str:
 def name_attached_files(text: str) -> str:
     """The question with its files' names in place of their texts: ``[notes.txt] Sum this up.``"""
     names: list[str] = []
-    while found := _ATTACHED.match(text):
+    at = 0
+    while found := _ATTACHED.match(text, at):
         names.append(f"[{found[1]}]")
-        text = text[found.end() :]
-    return " ".join([*names, text]) if names else text
+        at = found.end()
+    return " ".join([*names, text[at:]]) if names else text

@@ -133,14 +133,15 @@ def settings_secrets(data: object) -> set[str]:
 # ---- what looks like a key, though no one said so
 
 # The prefixes that providers give their keys, and JSON web tokens; a digit is asked for where
-# the prefix alone could begin an ordinary word.
+# the prefix alone could begin an ordinary word. What is looked ahead for is near: a text of
+# prefixes alone would be read to its end from each of them.
 _PREFIXED = re.compile(
     r"(?<![A-Za-z0-9])(?:sk-[\w*-]{6,}|(?:sk|rk|pk)_(?:live|test)_\w{8,}|AIza[\w-]{16,}"
-    r"|(?:AKIA|ASIA)[A-Z0-9]{12,}|eyJ[\w-]{8,}\.[\w-]+(?:\.[\w-]*)?"
-    r"|(?:gsk|hf|gh[opsu]|github_pat|r8|tgp_v1|fw)_(?=\w*\d)\w{10,}"
-    r"|(?:glpat|xox[abprs]|nvapi|xai|csk|pplx|mx)-(?=[\w*-]*\d)[\w*-]{20,})"
+    r"|(?:AKIA|ASIA)[A-Z0-9]{12,}|eyJ[\w-]{8,1000}\.[\w-]+(?:\.[\w-]*)?"
+    r"|(?:gsk|hf|gh[opsu]|github_pat|r8|tgp_v1|fw)_(?=\w{0,100}\d)\w{10,}"
+    r"|(?:glpat|xox[abprs]|nvapi|xai|csk|pplx|mx)-(?=[\w*-]{0,100}\d)[\w*-]{20,})"
     # Also within a word, as where a key is pasted right behind an option: no word has these.
-    r"|sk-(?:proj|ant|or)-[\w*-]{8,}|AIza[\w-]{30,}|(?:gsk|ghp)_(?=\w*\d)\w{20,}"
+    r"|sk-(?:proj|ant|or)-[\w*-]{8,}|AIza[\w-]{30,}|(?:gsk|ghp)_(?=\w{0,100}\d)\w{20,}"
 )
 _RANDOM_RUN = re.compile(
     r"(?<![A-Za-z0-9_/.-])(?:(?=[a-zA-Z]*\d)(?=[a-z0-9]*[A-Z])(?=[A-Z0-9]*[a-z])[A-Za-z0-9]{24,}"
@@ -171,15 +172,26 @@ _ASSIGNED = re.compile(
     r"|\bbearer\s{1,9}(?P<token>(?=\S*\d|\S{20})[\w.~+/=-]{8,})"
 )
 """What is said to be a key: ``password = …``, ``"token": "…"``, ``Bearer …``."""
-_PRIVATE_KEY = re.compile(
-    r"(?s)-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----.{0,20000}?-----END [A-Z ]{0,40}PRIVATE KEY-----"
-)
+_PRIVATE_KEY_BEGIN = re.compile(r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----")
+_PRIVATE_KEY_END = re.compile(r"-----END [A-Z ]{0,40}PRIVATE KEY-----")
+_MAX_PRIVATE_KEY_CHARS = 20_000
+
+
+def _find_private_keys(text: str) -> Iterator[tuple[int, int]]:
+    at = 0
+    # From each end back to the first beginning before it: every character is read once.
+    for end in _PRIVATE_KEY_END.finditer(text):
+        least = max(at, end.start() - _MAX_PRIVATE_KEY_CHARS)
+        if begin := _PRIVATE_KEY_BEGIN.search(text, least, end.start()):
+            yield begin.start(), end.end()
+        at = end.end()
 
 
 def find_keys(text: str) -> Iterator[tuple[int, int]]:
     """Where in *text* stands what has the form of a key, a token or a password."""
-    for pattern in (_PREFIXED, _RANDOM_RUN, _PRIVATE_KEY):
+    for pattern in (_PREFIXED, _RANDOM_RUN):
         yield from (match.span() for match in pattern.finditer(text))
+    yield from _find_private_keys(text)
     for match in _ASSIGNED.finditer(text):
         name = "token" if match["key"] is None else "key"
         if not _TOO_PLAIN.fullmatch(match[name]):

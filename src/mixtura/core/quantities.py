@@ -123,7 +123,10 @@ _UNIT = (
     r"(?:days?|d|hours?|hrs?|h|milliseconds?|millis|msecs?|ms|minutes?|mins?|m|seconds?|secs?|s"
     r"|microseconds?|us|µs|nanoseconds?|ns|毫秒|秒|分钟|小时)(?![a-zµ])"
 )
-DURATION = rf"\d+(?:\.\d+)? ?{_UNIT}(?:(?:,? and |, ?| )?\d+(?:\.\d+)? ?{_UNIT})*"
+NUMBER_OF_UNITS = r"\d{1,100}(?:\.\d{1,100})?"
+"""Matches a number that a unit may stand behind. Its digits have a bound: where no unit comes, each
+of a million digits would be tried as its beginning."""
+DURATION = rf"{NUMBER_OF_UNITS} ?{_UNIT}(?:(?:,? and |, ?| )?{NUMBER_OF_UNITS} ?{_UNIT})*"
 """Matches a duration with its units, in any case: 1m2.5s, 500 ms, 2 minutes 3 seconds."""
 _WHOLE_DURATION = re.compile(DURATION, re.ASCII | re.IGNORECASE)
 _PIECE = re.compile(rf"(\d+(?:\.\d+)?) ?({_UNIT})", re.ASCII | re.IGNORECASE)
@@ -225,7 +228,7 @@ def _seconds_until(text: str, now: datetime) -> float | None:
 # ---- what people set
 
 
-class Range(NamedTuple):
+class NumberRange(NamedTuple):
     """The numbers that a setting can have; NaN and the infinite are in none."""
 
     least: float
@@ -266,21 +269,21 @@ class Range(NamedTuple):
         return msgspec.Meta(ge=self.least, le=self.most)
 
 
-SEED = Range(-(2**63), 2**63 - 1)
+SEED = NumberRange(-(2**63), 2**63 - 1)
 """Whole numbers of 64 bits: what providers and servers take."""
-ANSWER_TOKENS = Range(1, MAX_TOKENS)
-COUNT = Range(1, 1_000_000)
+ANSWER_TOKENS = NumberRange(1, MAX_TOKENS)
+COUNT = NumberRange(1, 1_000_000)
 """Prompts, answers to each, prompts in flight, rows of a list."""
-LAYERS = Range(1, 100)
-DOLLARS = Range(0, 1e9)
-POSITIVE_DOLLARS = Range(0, 1e9, above=True)
-SECONDS = Range(0, 1e9)
-POSITIVE_SECONDS = Range(0, 1e9, above=True)
-OPEN_SHARE = Range(0, 1, above=True, below=True)
-SHARE = Range(0, 1)
-TEMPERATURE = Range(0, 5)
-SIZE = Range(0, 1e9)
-POSITIVE_SIZE = Range(0, 1e9, above=True)
+LAYERS = NumberRange(1, 100)
+DOLLARS = NumberRange(0, 1e9)
+POSITIVE_DOLLARS = NumberRange(0, 1e9, above=True)
+SECONDS = NumberRange(0, 1e9)
+POSITIVE_SECONDS = NumberRange(0, 1e9, above=True)
+OPEN_SHARE = NumberRange(0, 1, above=True, below=True)
+SHARE = NumberRange(0, 1)
+TEMPERATURE = NumberRange(0, 5)
+SIZE = NumberRange(0, 1e9)
+POSITIVE_SIZE = NumberRange(0, 1e9, above=True)
 
 Seed = Annotated[int, SEED.msgspec_meta]
 AnswerTokens = Annotated[int, ANSWER_TOKENS.msgspec_meta]

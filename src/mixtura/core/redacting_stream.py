@@ -45,7 +45,7 @@ class RedactingStream:
         return piece
 
     @property
-    def waits(self) -> bool:
+    def holds_back_text(self) -> bool:
         """Whether text is held back: it may be the beginning of a secret."""
         return bool(self._held)
 

@@ -119,6 +119,11 @@ class Sampling:
         )
 
 
+def seed_of_draw(seed: int | None, draws_on: int) -> int | None:
+    """*seed*, so many draws further on: one for all draws would draw the same answer each time."""
+    return None if seed is None else seed + draws_on
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """A request to a Model: a conversation, and how to answer it.

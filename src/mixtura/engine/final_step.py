@@ -20,14 +20,14 @@ from mixtura.core.events import (
 )
 from mixtura.core.model import Model, Wrapper
 from mixtura.core.roles import Aggregator, Layer, Proposer
-from mixtura.core.types import Completion, Request, Sampling
+from mixtura.core.types import Completion, Request, Sampling, seed_of_draw
 from mixtura.engine.aggregator import run_aggregator
 from mixtura.engine.layer import LayerResult, run_proposer_layer
 from mixtura.engine.prompt_builder import make_prompt_builder
 from mixtura.prompts.synthesis import Synthesis, keep_turn_order
 
 
-class Reader(Wrapper):
+class ProposalReader(Wrapper):
     """One call of a Model with the texts that it is shown; the *number*th draw of *calls*."""
 
     def __init__(self, model: Model, shown: Sequence[Completion], number: int, calls: int) -> None:
@@ -38,9 +38,8 @@ class Reader(Wrapper):
     async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
         """What the model answers. Raises what it raises."""
         draw = request.draw * self._calls + self._number
-        sampling = request.sampling
-        if sampling.seed is not None:  # one seed for all draws would draw the same answer
-            sampling = replace(sampling, seed=sampling.seed - request.draw + draw)
+        seed = seed_of_draw(request.sampling.seed, draw - request.draw)
+        sampling = replace(request.sampling, seed=seed)
         return await self._model.complete(replace(request, sampling=sampling, draw=draw), emit)
 
 
@@ -204,12 +203,14 @@ class FinalStep:
         """
         synthesis = keep_turn_order(self._synthesis) if answers else self._synthesis
         show = make_prompt_builder(synthesis, self.request if answers else self.advice_request)
-        readers = [Reader(model, one, number, len(shown)) for number, one in enumerate(shown)]
+        readers = [
+            ProposalReader(model, one, number, len(shown)) for number, one in enumerate(shown)
+        ]
 
         async def build_prompt(
             reader: Model, _: Sequence[Completion], persona: str | None
         ) -> Request:
-            assert isinstance(reader, Reader)
+            assert isinstance(reader, ProposalReader)
             return await show(reader, reader.shown, persona)
 
         layer = Layer(tuple(Proposer(reader, sampling) for reader in readers))

@@ -143,7 +143,7 @@ async def run_proposer_layer(
             with deadline_scope(layer.deadline):
                 for position, call, draw in zip(positions, calls, draws, strict=True):
                     ask = partial(ask_proposer, shared, position, draw)
-                    tasks[position] = group.create_task(seats.hold(position, call, ask))
+                    tasks[position] = group.create_task(seats.run_seat(position, call, ask))
             await start_calls()
             with steer_layer(OpenLayer(tasks, seated, seats, late, quorum)):
                 await wait_for_layer(tasks, calls, layer, late)

@@ -18,7 +18,7 @@ from mixtura.core.errors import (
 )
 from mixtura.core.model import Model, get_model_info
 from mixtura.core.roles import Proposer
-from mixtura.core.types import Completion, Message, Request
+from mixtura.core.types import Completion, Message, Request, seed_of_draw
 from mixtura.engine.background_work import estimate_request_bytes, run_in_thread_if_large
 from mixtura.engine.call_context import (
     LAYER_POSITION,
@@ -209,8 +209,7 @@ def _build_proposer_request(
     """
     number = request.draw * draw.of + draw.ordinal
     seed = proposer.sampling.seed if proposer.sampling.seed is not None else request.sampling.seed
-    # One seed for all draws would draw the same answer each time.
-    seed = None if seed is None else seed + number
+    seed = seed_of_draw(seed, number)
     if answers:
         request = strip_provider_data(request, unknown_only=True)
         sampling = replace(request.sampling.with_defaults(proposer.sampling), seed=seed)

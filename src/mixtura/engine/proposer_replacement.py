@@ -43,7 +43,7 @@ class LayerSeats:
             parked.set()
         return parked is None
 
-    async def hold(
+    async def run_seat(
         self, position: Position, first: Proposer, ask: AskProposer
     ) -> Completion | ModelError:
         """The outcome of the last call at a seat."""

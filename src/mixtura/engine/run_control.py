@@ -35,7 +35,7 @@ class OpenLayer(NamedTuple):
     quorum: int
 
     @property
-    def waiting(self) -> list[Position]:
+    def waiting_positions(self) -> list[Position]:
         """The calls that still count."""
         return [
             position
@@ -85,7 +85,7 @@ class RunControl:
                 )
         self.is_answering_now = True
         for layer in layers:
-            for position in layer.waiting:
+            for position in layer.waiting_positions:
                 layer.late.answered_without.add(position)
                 layer.cut_call(position, ANSWER_NOW)
 
@@ -95,11 +95,11 @@ class RunControl:
         is used. Raises ControlError where it is not under way or the quorum needs it.
         """
         position = Position(depth, index, "proposer")
-        found = [layer for layer in self._open_layers() if position in layer.waiting]
+        found = [layer for layer in self._open_layers() if position in layer.waiting_positions]
         if not found:
             raise ControlError(f"proposer {index + 1} of layer {depth} is not under way")
         for layer in found:
-            if layer.answered + len(layer.waiting) - 1 < layer.quorum:
+            if layer.answered + len(layer.waiting_positions) - 1 < layer.quorum:
                 raise ControlError(
                     f"the answer needs {layer.quorum} proposals: without this one too few are left"
                 )
@@ -117,7 +117,7 @@ class RunControl:
         found = [
             layer
             for layer in self._open_layers()
-            if position in layer.waiting or layer.seats.is_parked(position)
+            if position in layer.waiting_positions or layer.seats.is_parked(position)
         ]
         if not found:
             raise ControlError(f"proposer {index + 1} of layer {depth} is not under way")

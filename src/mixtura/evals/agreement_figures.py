@@ -13,7 +13,7 @@ from mixtura.core.text import to_one_line
 from mixtura.evals import log_reader
 from mixtura.evals.findings import TableRow, mean_table
 from mixtura.evals.statistics import intervals
-from mixtura.evals.statistics.calibration import RIGHT_SCORE, Bounded, auroc, with_bounds
+from mixtura.evals.statistics.calibration import RIGHT_SCORE, BoundedFigure, auroc, with_bounds
 
 NO_NUMBER = "no number"
 _LEVELS = ("100 %", "50 to 99 %", "below 50 %", NO_NUMBER)
@@ -62,9 +62,9 @@ def summarize_agreement(samples: Sequence[EvalSample]) -> AgreementFigures | Non
     )  # fmt: skip
 
 
-def _measure_auroc(known: Sequence[tuple[str, float, float]]) -> Bounded:
+def _measure_auroc(known: Sequence[tuple[str, float, float]]) -> BoundedFigure:
     if not known:
-        return Bounded(None)
+        return BoundedFigure(None)
     prompts, numbers, right = zip(*known, strict=True)
     return with_bounds(auroc, prompts, np.array(numbers), np.array(right))
 

@@ -44,7 +44,10 @@ class JudgeBias:
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """*most* is what a full score is called in the task's own scale."""
+    """
+    What the answers of an evaluation say besides its score: figures, tables, and on its judge.
+    *most*: what a full score is called in the task's own scale.
+    """
 
     most: float = 1.0
     figures: Mapping[str, float] = field(default_factory=dict[str, float])

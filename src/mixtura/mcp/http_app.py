@@ -14,11 +14,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from mixtura.config.config import Config
 from mixtura.core.redaction import use_redactor
 from mixtura.mcp.tool_calls import ToolClient
-from mixtura.server.access import Authenticator, request_header
+from mixtura.server.access import Authenticator
 from mixtura.server.apis.base import ApiError
 from mixtura.server.host_checks import SiteChecker
 from mixtura.server.json_responses import error_response
 from mixtura.server.request_body import receive_json_body
+from mixtura.server.request_headers import request_header
 from mixtura.server.served_apis import BUILT_IN
 
 PATH = "/mcp"
@@ -29,7 +30,7 @@ MAX_OPENED = 1000
 """Sessions that a client may open in that time; the SDK keeps ten times as many."""
 
 
-class HttpGate:
+class CheckedHttpApp:
     """
     The protocol's application behind the checks of `mixtura serve`: its keys, hosts and origins.
 

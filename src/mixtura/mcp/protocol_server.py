@@ -17,7 +17,7 @@ from mixtura.config.config import Config
 from mixtura.core import large_json
 from mixtura.core.errors import MixturaError
 from mixtura.core.redaction import Redactor, redact_secrets, use_redactor
-from mixtura.mcp.recorded_runs import ProgressTeller
+from mixtura.mcp.recorded_runs import ProgressNotifier
 from mixtura.mcp.tool_calls import ToolCalls, ToolClient
 from mixtura.mcp.tool_schemas import TOOLS
 from mixtura.server.shown_texts import shorten_texts
@@ -87,7 +87,7 @@ class ProtocolServer:
         self, client: ToolClient, ctx: Any, params: types.CallToolRequestParams
     ) -> types.CallToolResult:
         try:
-            async with ProgressTeller(ctx.session.report_progress) as progress:
+            async with ProgressNotifier(ctx.session.report_progress) as progress:
                 given = params.arguments or {}
                 result = await self._calls.call_tool(params.name, given, progress, client)
         except MixturaError as error:

@@ -34,7 +34,7 @@ class ToolRun:
     run: str | None
 
 
-class ProgressTeller:
+class ProgressNotifier:
     """Tells a client of the calls of runs as they end; the telling never holds a run up."""
 
     def __init__(self, tell: TellProgress | None) -> None:
@@ -44,7 +44,7 @@ class ProgressTeller:
         self._lines: asyncio.Queue[tuple[float, float | None, str] | None] = asyncio.Queue()
         self._task: asyncio.Task[None] | None = None
 
-    async def __aenter__(self) -> ProgressTeller:
+    async def __aenter__(self) -> ProgressNotifier:
         if self._tell:
             self._task = asyncio.create_task(self._tell_lines(self._tell))
         return self
@@ -90,7 +90,7 @@ class ProgressTeller:
 
 
 async def run_recorded(
-    config: Config, model: Model, name: str, request: Request, progress: ProgressTeller, who: str
+    config: Config, model: Model, name: str, request: Request, progress: ProgressNotifier, who: str
 ) -> ToolRun:
     """
     *model*'s answer to *request*, kept as a run by *name* of the client *who*.

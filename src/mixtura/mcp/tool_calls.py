@@ -20,7 +20,7 @@ from mixtura.core.redaction import NO_SECRETS, Redactor
 from mixtura.core.text import unknown_name_message
 from mixtura.core.types import ImagePart, Message, Request, TextPart, ask, sum_usage
 from mixtura.engine.trace import support_json
-from mixtura.mcp.recorded_runs import ProgressTeller, ToolRun, run_recorded
+from mixtura.mcp.recorded_runs import ProgressNotifier, ToolRun, run_recorded
 from mixtura.mcp.tool_schemas import TOOLS
 from mixtura.server.access import ApiClient
 from mixtura.server.apis.base import ApiCall, ApiError, MixtureOptions
@@ -65,7 +65,7 @@ class ToolCalls:
         )
 
     async def call_tool(
-        self, name: str, arguments: Json, progress: ProgressTeller, client: ToolClient
+        self, name: str, arguments: Json, progress: ProgressNotifier, client: ToolClient
     ) -> Json:
         """
         The result of a tool, as its schema says. Raises ConfigError for wrong arguments, and what
@@ -82,7 +82,7 @@ class ToolCalls:
         handlers = {"ask": self._ask, "review": self._review, "compare": self._compare}
         return await handlers[name](arguments, progress, client)
 
-    async def _ask(self, given: Json, progress: ProgressTeller, client: ToolClient) -> Json:
+    async def _ask(self, given: Json, progress: ProgressNotifier, client: ToolClient) -> Json:
         agreement = bool(given.get("agreement"))
         plan = self._choose_mixture(given.get("mixture"), client, agreement=agreement)
         question = _build_question(given["question"], given.get("attachments", ()))
@@ -94,7 +94,7 @@ class ToolCalls:
             "support": support["support"],
         }
 
-    async def _review(self, given: Json, progress: ProgressTeller, client: ToolClient) -> Json:
+    async def _review(self, given: Json, progress: ProgressNotifier, client: ToolClient) -> Json:
         plan = self._choose_mixture(given.get("mixture") or REVIEW_NAME, client)
         if plan.pattern.kind != "review":
             raise ConfigError(
@@ -110,7 +110,7 @@ class ToolCalls:
             "run": over.run,
         }
 
-    async def _compare(self, given: Json, progress: ProgressTeller, client: ToolClient) -> Json:
+    async def _compare(self, given: Json, progress: ProgressNotifier, client: ToolClient) -> Json:
         # All of them are known before one is paid.
         plans = [self._choose_mixture(name, client) for name in given["mixtures"]]
         async with asyncio.TaskGroup() as group:
@@ -121,7 +121,7 @@ class ToolCalls:
         return {"answers": [task.result() for task in tasks]}
 
     async def _compared_answer(
-        self, plan: MixtureSpec, given: Json, progress: ProgressTeller, client: ToolClient
+        self, plan: MixtureSpec, given: Json, progress: ProgressNotifier, client: ToolClient
     ) -> Json:
         try:
             over = await self._run_mixture(plan, given["question"], given, progress, client)
@@ -138,7 +138,7 @@ class ToolCalls:
         plan: MixtureSpec,
         question: str | Request,
         given: Json,
-        progress: ProgressTeller,
+        progress: ProgressNotifier,
         client: ToolClient,
     ) -> ToolRun:
         wanted: float | None = given.get("max_cost_usd")

@@ -63,7 +63,7 @@ def account_for_call(
     where that is set, and implausible usage of the upstream leads to a notice.
     """
     requests = REQUEST_LOG.get()
-    call = requests.record_request(model, request) if requests else ""
+    call = requests.record_request(model, request) if requests else 0
     entry = open_entry(lambda: _failed_charge(model, request, so_far))
     charge: Charge | None = None
     try:

@@ -224,13 +224,13 @@ class CommandModel(DescribedModel):
             words = f"; on standard error: {_quote_end(said)}" if said.strip() else ""
             raise EmptyAnswerError(f"it wrote no answer to its standard output{words}")
         if code is not None and code < 0:
-            raise UnavailableError(f"it was ended by signal {-code}{_behind(said)}")
+            raise UnavailableError(f"it was ended by signal {-code}{_with_last_words(said)}")
         if _QUESTION.search(said[-200:]):
             raise RejectedError(f"it asked for something that nobody answers: {_quote_end(said)}")
         self._raise_exit(code, said)
 
     def _raise_exit(self, code: int | None, said: str) -> NoReturn:
-        raise UnavailableError(f"it ended with exit code {code}{_behind(said)}")
+        raise UnavailableError(f"it ended with exit code {code}{_with_last_words(said)}")
 
     def _needs_login(self, said: str) -> bool:
         lower = said.lower()
@@ -245,7 +245,7 @@ def _supports_part(part: Part) -> bool:
     return isinstance(part, TextPart)
 
 
-def _behind(said: str) -> str:
+def _with_last_words(said: str) -> str:
     return f": {_quote_end(said)}" if said.strip() else ", and said nothing"
 
 

@@ -78,7 +78,7 @@ class HostedModel(DescribedModel, ABC):
         *,
         name: str | None = None,
         api_key: Secret | None = None,
-        clocks: CallTimeouts | None = None,
+        timeouts: CallTimeouts | None = None,
         headers: Mapping[str, str] | None = None,
         extra: Mapping[str, Any] | None = None,
         key_header: str | None = None,
@@ -100,7 +100,7 @@ class HostedModel(DescribedModel, ABC):
         self._url = join_url(base_url, self.path)
         self._key = api_key
         self._key_header = key_header
-        self._clocks = clocks or CallTimeouts()
+        self._timeouts = timeouts or CallTimeouts()
         self._origin = origin_fingerprint(base_url, model)
         self._headers = dict(headers or {})
         self._extra = dict(extra or {})
@@ -151,7 +151,7 @@ class HostedModel(DescribedModel, ABC):
         """The same model, whose requests *transport* puts into batches: no clock runs."""
         other = copy(self)
         other.transport = transport
-        other._clocks = NO_CLOCKS  # noqa: SLF001 - it is one of this class
+        other._timeouts = NO_CLOCKS  # noqa: SLF001 - it is one of this class
         other._batched = True  # noqa: SLF001
         return other
 
@@ -196,20 +196,21 @@ class HostedModel(DescribedModel, ABC):
         self, body: dict[str, Any], request: Request, emit: Emit | None
     ) -> Completion:
         body = body | self._extra
-        clocks = self._clocks
+        timeouts = self._timeouts
         if not body.get("stream"):  # the first token is the last one, too
-            clocks = replace(clocks, first_token=clocks.total)
+            timeouts = replace(timeouts, first_token=timeouts.total)
         data = await run_in_thread_if_large(
             estimate_request_bytes(request), msgspec.json.encode, body
         )
         so_far = self._create_accumulator()
         so_far.batched = self._batched
+        headers = self._request_headers(body) | _trace_headers()
         with self._name_key_in_errors(), account_for_call(self._name, request, so_far, emit):
             async with post_stream(
                 self._url,
                 data,
-                headers=self._request_headers(body) | _trace_headers(),
-                clocks=clocks,
+                headers=headers,
+                timeouts=timeouts,
                 draft=request.draft,
                 largest=self._largest,
                 last_events=self.last_events,

@@ -37,7 +37,7 @@ async def open_mcp_search(
 
     Raises ModelError where the server cannot be reached or has no such tool.
     """
-    session = _Session(server, tool, environment, headers, seconds)
+    session = _McpSession(server, tool, environment, headers, seconds)
     try:
         await session.begin()
         yield McpSearch(session)
@@ -45,7 +45,7 @@ async def open_mcp_search(
         await session.end()
 
 
-class _Session:
+class _McpSession:
     """
     A connection to a server, held by a task of its own: where the library's tasks break, it
     cancels the task that it was opened in.
@@ -98,7 +98,7 @@ class _Session:
         except asyncio.CancelledError:
             raise UnavailableError(f"{failed}: the connection broke") from None
         except Exception as error:
-            error = _innermost(error)
+            error = _innermost_error(error)
             if isinstance(error, ModelError):
                 raise error from None
             raise UnavailableError(f"{failed}: {_describe(error)}") from None
@@ -131,7 +131,7 @@ def _finish(setter: Callable[[Any], None], answer: asyncio.Future[Any], value: A
 class McpSearch:
     """An open search tool."""
 
-    def __init__(self, session: _Session) -> None:
+    def __init__(self, session: _McpSession) -> None:
         self._session = session
 
     async def search(self, query: str) -> FoundPages:
@@ -183,13 +183,13 @@ def _query_field(schema: Mapping[str, Any]) -> str:
 
 
 def _describe(error: BaseException) -> str:
-    error = _innermost(error)
+    error = _innermost_error(error)
     # Without secrets before it is cut: the beginning of one might pass for none.
     said = to_one_line(redact_secrets(str(error)[:MAX_RESULT_CHARS]))
     return f"{type(error).__name__}: {said[:200]}"
 
 
-def _innermost(error: BaseException) -> BaseException:
+def _innermost_error(error: BaseException) -> BaseException:
     while isinstance(error, BaseExceptionGroup):
         error = cast("BaseExceptionGroup[BaseException]", error).exceptions[0]
     return error

@@ -70,7 +70,7 @@ class PydanticAI(DescribedModel):
         name: str | None = None,
         base_url: str | None = None,
         api_key: Secret | None = None,
-        clocks: CallTimeouts | None = None,
+        timeouts: CallTimeouts | None = None,
         headers: Mapping[str, str] | None = None,
         extra: Mapping[str, Any] | None = None,
         largest: int = LARGEST_ANSWER,
@@ -81,7 +81,7 @@ class PydanticAI(DescribedModel):
     ) -> None:
         self._name = name or f"bridge:{provider}/{model}"
         self._origin = origin_fingerprint(base_url or f"bridge:{provider}", model)
-        self._clocks = clocks or CallTimeouts()
+        self._timeouts = timeouts or CallTimeouts()
         self._headers = dict(headers or {})
         self._extra = dict(extra or {})
         self._largest = largest
@@ -128,7 +128,7 @@ class PydanticAI(DescribedModel):
     async def _read_stream(
         self, request: Request, so_far: ChatStreamAccumulator, emit: Emit | None
     ) -> None:
-        timer = RequestTimer(self._clocks)
+        timer = RequestTimer(self._timeouts)
         request, notices = replace_unsupported_parts(request, supports_part)
         said = unsupported_parameter_notices(
             unsupported_optional_parameters(request.extra, SHARED_PARAMETERS)

@@ -58,6 +58,11 @@ def parse_match(match: re.Match[str]) -> Fraction:
 
 _STEP = re.compile(r"\s*(?:(?P<operator>[-+*/^x×()])|(?P<other>\S))")
 
+MAX_DEPTH = 50
+"""Brackets, signs and powers within each other: no answer has more."""
+MAX_BITS = 8192
+"""Of a number on the way, above and below its line: some 2,500 digits."""
+
 
 class ArithmeticParser:
     """Evaluates sums such as ``16 - 3 * 2``. Raises ValueError where a text is none."""
@@ -65,6 +70,7 @@ class ArithmeticParser:
     def __init__(self, text: str) -> None:
         self._text = text
         self._at = 0
+        self._depth = 0
         self.numbers = 0
 
     def parse_value(self) -> Fraction:
@@ -85,7 +91,7 @@ class ArithmeticParser:
         value = self._parse_product()
         while sign := self._take_operator("+-"):
             more = self._parse_product()
-            value = value + more if sign == "+" else value - more
+            value = _check_size(value + more if sign == "+" else value - more)
         return value
 
     def _parse_product(self) -> Fraction:
@@ -94,10 +100,20 @@ class ArithmeticParser:
             other = self._parse_power()
             if sign == "/" and not other:
                 raise ValueError("a division by zero")
-            value = value / other if sign == "/" else value * other
+            value = _check_size(value / other if sign == "/" else value * other)
         return value
 
     def _parse_power(self) -> Fraction:
+        # Every bracket, sign and power passes here.
+        self._depth += 1
+        if self._depth > MAX_DEPTH:
+            raise ValueError("too many brackets within each other")
+        try:
+            return self._parse_signed_power()
+        finally:
+            self._depth -= 1
+
+    def _parse_signed_power(self) -> Fraction:
         if sign := self._take_operator("+-"):
             # A sign binds looser than a power, as in mathematics: -2^2 is -4.
             return -self._parse_power() if sign == "-" else self._parse_power()
@@ -107,6 +123,8 @@ class ArithmeticParser:
         exponent = self._parse_power()
         # An exact power grows with its exponent: 9^9^9 would fill the memory.
         if exponent.denominator != 1 or abs(exponent) > 64 or (not base and exponent < 0):
+            raise ValueError("a power too far")
+        if _count_bits(base) * abs(exponent) > MAX_BITS:  # ((9^64)^64)^64, too
             raise ValueError("a power too far")
         return base ** int(exponent)
 
@@ -124,3 +142,13 @@ class ArithmeticParser:
         if self._text.startswith("%", self._at):
             self._at += 1
         return parse_match(number)
+
+
+def _count_bits(value: Fraction) -> int:
+    return max(value.numerator.bit_length(), value.denominator.bit_length())
+
+
+def _check_size(value: Fraction) -> Fraction:
+    if _count_bits(value) > MAX_BITS:
+        raise ValueError("a number too large")
+    return value

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from mixtura.core.events import CallRestarted, Emit, Event, Token, ToolCallChunk
 from mixtura.core.model import Model, Wrapper
 from mixtura.core.types import Completion, Request
-from mixtura.patterns.web_addresses import Suspects, defang, defang_json, find_strings
+from mixtura.patterns.web_addresses import SuspectAddresses, defang, defang_json, find_strings
 
 _LAST_SPACE = re.compile(r"\s(?=\S*\Z)")
 # Chinese and Japanese have no spaces: a text is passed on behind their letters and marks, too, as
@@ -22,7 +22,7 @@ _WIDE = re.compile(
 )
 
 
-def defang_answer(answer: Completion, suspects: Suspects) -> tuple[Completion, list[str]]:
+def defang_answer(answer: Completion, suspects: SuspectAddresses) -> tuple[Completion, list[str]]:
     """*answer* with its addresses of *suspects* defanged, and which those were."""
     message = answer.message
     calls = tuple(
@@ -48,7 +48,7 @@ class DefangedWriter(Wrapper):
     what was defanged in the last answer.
     """
 
-    def __init__(self, model: Model, suspects: Suspects) -> None:
+    def __init__(self, model: Model, suspects: SuspectAddresses) -> None:
         super().__init__(model)
         self._suspects = suspects
         self.found: list[str] = []
@@ -70,7 +70,7 @@ class _WordStream:
     """Tokens passed on at the ends of words; those of nested members as they are."""
 
     emit: Emit
-    suspects: Suspects
+    suspects: SuspectAddresses
     waiting: list[Token] = field(default_factory=list[Token])
     """Pieces of a word that has not ended, all of one kind."""
     held_calls: list[ToolCallChunk] = field(default_factory=list[ToolCallChunk])

@@ -24,7 +24,7 @@ from mixtura.patterns.defanged_writer import DefangedWriter, defang_answer
 from mixtura.patterns.final_answer import EXTRACTORS, Extract, extract_marked
 from mixtura.patterns.spec import FinalModel, PatternSpec, build_with_settings
 from mixtura.patterns.vote import check_extract
-from mixtura.patterns.web_addresses import Suspects, find_strings, find_suspects
+from mixtura.patterns.web_addresses import SuspectAddresses, find_strings, find_suspects
 
 LEAST_SHARE = 0.5
 """A proposal that weighs less than this part of an equal share is left out."""
@@ -32,7 +32,7 @@ SHOWN_NAMES = 5
 """Suspect addresses that are named; of more their number is said."""
 
 
-class Electorate(NamedTuple):
+class WeightedProposals(NamedTuple):
     """The proposals as voters: how much each weighs, and the final answer that each gives."""
 
     proposals: tuple[Completion, ...]
@@ -101,7 +101,7 @@ class Robust(AggregatedPattern):
             return await self._write_from(step, kept, suspects)
         return await self._leave_each_out(step, voters, kept, suspects)
 
-    def _weigh_proposals(self, proposals: tuple[Completion, ...]) -> Electorate:
+    def _weigh_proposals(self, proposals: tuple[Completion, ...]) -> WeightedProposals:
         shown = [with_tool_calls_as_text(proposal) for proposal in proposals]
         answers = tuple(self._read_answer(one) for one in shown)
         members = [one.model for one in proposals]
@@ -116,7 +116,7 @@ class Robust(AggregatedPattern):
             for share, a in zip(shares, agreement, strict=True)
         ]
         total = sum(weights)
-        return Electorate(proposals, shares, tuple(w / total for w in weights), answers)
+        return WeightedProposals(proposals, shares, tuple(w / total for w in weights), answers)
 
     def _read_answer(self, proposal: Completion) -> str | None:
         if proposal.finish_reason not in ("stop", "tool_calls") or self.extract == "text":
@@ -128,7 +128,7 @@ class Robust(AggregatedPattern):
         read = EXTRACTORS[self.extract] if isinstance(self.extract, str) else self.extract
         return read(proposal.text)
 
-    def _report_suspects(self, step: FinalStep, suspects: Suspects) -> None:
+    def _report_suspects(self, step: FinalStep, suspects: SuspectAddresses) -> None:
         emit = step.emit_inside
         if not emit or not suspects:
             return
@@ -138,7 +138,7 @@ class Robust(AggregatedPattern):
             said = f"only {member} names {_list_names(list(named))}: defanged for the aggregator"
             emit(Notice(self.name, said))
 
-    def _filter_proposals(self, step: FinalStep, voters: Electorate) -> list[int]:
+    def _filter_proposals(self, step: FinalStep, voters: WeightedProposals) -> list[int]:
         """The positions of those read, the most trusted first; most votes are always kept."""
         trust = [w / share for w, share in zip(voters.weights, voters.shares, strict=True)]
         order = sorted(range(len(trust)), key=lambda i: -trust[i])
@@ -157,7 +157,7 @@ class Robust(AggregatedPattern):
         return kept
 
     async def _write_from(
-        self, step: FinalStep, kept: Sequence[int], suspects: Suspects
+        self, step: FinalStep, kept: Sequence[int], suspects: SuspectAddresses
     ) -> Completion:
         last = self.aggregator
         writers = [DefangedWriter(model, suspects) for model in (last.model, *last.fallbacks)]
@@ -170,7 +170,11 @@ class Robust(AggregatedPattern):
         return answer
 
     async def _leave_each_out(
-        self, step: FinalStep, voters: Electorate, kept: list[int], suspects: Suspects
+        self,
+        step: FinalStep,
+        voters: WeightedProposals,
+        kept: list[int],
+        suspects: SuspectAddresses,
     ) -> Completion:
         """The answer without one of *kept* that agrees most with all proposals."""
         parts = [[step.proposals[i] for i in kept if i != left_out] for left_out in kept]
@@ -212,7 +216,7 @@ class Robust(AggregatedPattern):
         return (), problems
 
     def _score_drafts(
-        self, drafts: Sequence[Completion], voters: Electorate
+        self, drafts: Sequence[Completion], voters: WeightedProposals
     ) -> list[tuple[float, float]]:
         """For each draft: the weight of the proposals with its answer, then of its words."""
         checkable = any(answer is not None for answer in voters.answers)
@@ -276,7 +280,7 @@ def _agreement_with_others(
     return agreement
 
 
-def _count_votes(voters: Electorate) -> dict[str, float]:
+def _count_votes(voters: WeightedProposals) -> dict[str, float]:
     """The votes for each answer, of 1 in all."""
     votes: defaultdict[str, float] = defaultdict(float)
     for answer, share in zip(voters.answers, voters.shares, strict=True):
@@ -285,7 +289,7 @@ def _count_votes(voters: Electorate) -> dict[str, float]:
     return votes
 
 
-def _find_majority(voters: Electorate) -> int | None:
+def _find_majority(voters: WeightedProposals) -> int | None:
     """
     Of those with the answer that more than half of all votes are for, the one most like the others
     in its words; None without such an answer.
@@ -301,7 +305,7 @@ def _find_majority(voters: Electorate) -> int | None:
     return there[closeness.index(max(closeness))]
 
 
-def _describe_majority(voters: Electorate, elected: int) -> str:
+def _describe_majority(voters: WeightedProposals, elected: int) -> str:
     answer = voters.answers[elected] or ""
     members = len({one.model for one in voters.proposals})
     count = members if members > 1 else len(voters.proposals)
@@ -309,7 +313,7 @@ def _describe_majority(voters: Electorate, elected: int) -> str:
     return f"{votes:.3g} of {count} votes for {to_one_line(answer)[:80]}"
 
 
-def _agree_in_substance(voters: Electorate, kept: Sequence[int]) -> bool:
+def _agree_in_substance(voters: WeightedProposals, kept: Sequence[int]) -> bool:
     """Whether all of *kept* give one answer or, where none can be checked, are alike in words."""
     if any(answer is not None for answer in voters.answers):
         return len({voters.answers[i] for i in kept}) == 1
@@ -322,7 +326,7 @@ def _agree_in_substance(voters: Electorate, kept: Sequence[int]) -> bool:
 # ---- addresses
 
 
-def _find_lone_addresses(request: Request, proposals: Sequence[Completion]) -> Suspects:
+def _find_lone_addresses(request: Request, proposals: Sequence[Completion]) -> SuspectAddresses:
     asked = "\n".join(message.text for message in request.messages)
     return find_suspects(asked, [(one.model, _with_arguments(one)) for one in proposals])
 

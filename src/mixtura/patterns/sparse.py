@@ -134,7 +134,9 @@ def _read_slots(reply: Completion, *, keep: int, shown: int) -> list[int] | None
     found = _SLOTS.fullmatch(line.strip(" `*"))
     if found is None or reply.finish_reason != "stop":
         return None
-    slots = [int(one) for one in found[1].split(",") if one.strip().isdigit()]
+    # No proposal has a number of ten digits, and Python reads none of 5,000.
+    named = [one.strip() for one in found[1].split(",")]
+    slots = [int(one) for one in named if one.isdigit() and len(one) < 10]
     fits = len(slots) == keep == len(set(slots)) and all(1 <= slot <= shown for slot in slots)
     return slots if fits else None
 

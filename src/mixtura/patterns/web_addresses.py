@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, cast
 from urllib.parse import unquote
 
 from mixtura.patterns.host_names import break_dots, is_ip, normalize_host, normalize_path
-from mixtura.patterns.word_readings import Reading, read_word
+from mixtura.patterns.word_readings import WordReading, read_word
 
 _WORD = re.compile(r"\S+")
 # What ends a host in prose and may yet stand in one, or before an `@`, for a browser.
@@ -77,12 +77,12 @@ def find_addresses(text: str) -> list[WebAddress]:
     ]
 
 
-def defang(text: str, suspects: Suspects) -> str:
+def defang(text: str, suspects: SuspectAddresses) -> str:
     """*text* with the addresses of *suspects* as in ``hxxps://evil[.]example``."""
     return _WORD.sub(lambda word: _defang_word(word[0], suspects), text)
 
 
-def defang_json(arguments: str, suspects: Suspects) -> str:
+def defang_json(arguments: str, suspects: SuspectAddresses) -> str:
     """The same for JSON text: every string in it; what is no JSON, as a text."""
     try:
         read = json.loads(arguments)
@@ -111,7 +111,7 @@ def find_strings(arguments: str) -> list[str]:
     return found
 
 
-def _defang_value(value: Any, suspects: Suspects) -> Any:
+def _defang_value(value: Any, suspects: SuspectAddresses) -> Any:
     if isinstance(value, str):
         return defang(value, suspects)
     if isinstance(value, list):
@@ -123,7 +123,7 @@ def _defang_value(value: Any, suspects: Suspects) -> Any:
 
 
 @dataclass(frozen=True, slots=True)
-class Suspects:
+class SuspectAddresses:
     """Hosts and links that nobody vouches for, each with the member that names it."""
 
     hosts: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -147,7 +147,7 @@ class Suspects:
         return list(dict.fromkeys(break_dots(key) for key in keys))
 
 
-def find_suspects(question: str, proposals: Sequence[tuple[str, str]]) -> Suspects:
+def find_suspects(question: str, proposals: Sequence[tuple[str, str]]) -> SuspectAddresses:
     """
     The hosts and links of *proposals*, pairs of a member and its text, that stand neither in the
     question nor in a second member's text. Draws of one member count as one; where all are of one
@@ -166,7 +166,7 @@ def find_suspects(question: str, proposals: Sequence[tuple[str, str]]) -> Suspec
             links.setdefault(address.link, {})[voucher] = member
     lone_hosts = _lone_keys(hosts, known)
     lone_links = _lone_keys(links, known)
-    return Suspects(
+    return SuspectAddresses(
         lone_hosts, {key: who for key, who in lone_links.items() if "/" in key or "?" in key}
     )
 
@@ -308,7 +308,7 @@ def _addresses_at(text: str, start: int, end: int, host: str) -> Iterator[WebAdd
             yield WebAddress(start, end, host, host + normalize_path(whole))
 
 
-def _defang_word(word: str, suspects: Suspects) -> str:
+def _defang_word(word: str, suspects: SuspectAddresses) -> str:
     # What one reading finds may stand in what the other has written anew.
     for number in (0, 1):
         readings = read_word(word)
@@ -317,7 +317,7 @@ def _defang_word(word: str, suspects: Suspects) -> str:
     return word
 
 
-def _break_suspects(word: str, reading: Reading, suspects: Suspects) -> str:
+def _break_suspects(word: str, reading: WordReading, suspects: SuspectAddresses) -> str:
     parts: list[str] = []
     at = 0
     for address in _find_in(reading.text):

@@ -19,7 +19,7 @@ _IGNORED = frozenset(
 )
 
 
-class Reading(NamedTuple):
+class WordReading(NamedTuple):
     """A word as a program reads it; *starts* and *ends*: where each letter stands in the word."""
 
     text: str
@@ -33,14 +33,14 @@ class Reading(NamedTuple):
         return self.starts[start], self.ends[end - 1]
 
 
-def read_word(word: str) -> tuple[Reading, ...]:
+def read_word(word: str) -> tuple[WordReading, ...]:
     """
     *word* as a browser reads it, in which a backslash is a slash, and as Markdown and JSON do, in
     which it is an escape; one where these are the same, an empty one where no address can be.
     """
     if not _MAY_HAVE_ADDRESS.search(word):
-        return (Reading(""),)
-    plain = Reading(word)
+        return (WordReading(""),)
+    plain = WordReading(word)
     if "&" in word:
         plain = _replace(plain, _ENTITY, lambda match: html.unescape(match[0]))
     if not plain.text.isascii() or "\n" in plain.text or "\t" in plain.text or "\r" in plain.text:
@@ -62,8 +62,8 @@ def _read_escape(match: re.Match[str]) -> str:
 
 
 def _replace(
-    reading: Reading, pattern: re.Pattern[str], write: Callable[[re.Match[str]], str]
-) -> Reading:
+    reading: WordReading, pattern: re.Pattern[str], write: Callable[[re.Match[str]], str]
+) -> WordReading:
     """The reading with what *pattern* finds in it as *write* writes it."""
     text, parts = reading.text, list[str]()
     starts, ends = list[int](), list[int]()
@@ -82,10 +82,12 @@ def _replace(
         return reading
     parts.append(text[at:])
     _copy_places(reading, at, len(text), starts, ends)
-    return Reading("".join(parts), starts, ends)
+    return WordReading("".join(parts), starts, ends)
 
 
-def _copy_places(reading: Reading, at: int, to: int, starts: list[int], ends: list[int]) -> None:
+def _copy_places(
+    reading: WordReading, at: int, to: int, starts: list[int], ends: list[int]
+) -> None:
     if reading.starts is None or reading.ends is None:
         starts += range(at, to)
         ends += range(at + 1, to + 1)
@@ -94,13 +96,13 @@ def _copy_places(reading: Reading, at: int, to: int, starts: list[int], ends: li
         ends += reading.ends[at:to]
 
 
-def _without_ignored(reading: Reading) -> Reading:
+def _without_ignored(reading: WordReading) -> WordReading:
     """Without what browsers skip within a host: signs without width, tabs and ends of lines."""
     kept = [i for i, letter in enumerate(reading.text) if not _is_ignored(letter)]
     if len(kept) == len(reading.text):
         return reading
     places = [reading.place_in_word(i, i + 1) for i in kept]
-    return Reading(
+    return WordReading(
         "".join(reading.text[i] for i in kept),
         [start for start, _ in places],
         [end for _, end in places],

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any, cast
 
 from mixtura.core.types import (
@@ -17,7 +17,13 @@ from mixtura.core.types import (
     Request,
     TextPart,
 )
-from mixtura.privacy.item_finder import FoundItem, PrivateItems, bounded_pattern, join_overlapping
+from mixtura.privacy.item_finder import (
+    LEAST_KNOWN_CHARS,
+    FoundItem,
+    KnownTexts,
+    PrivateItems,
+    join_overlapping,
+)
 from mixtura.privacy.placeholders import Placeholders, replace_in_row
 from mixtura.prompts.instructions import append_system_text, fill_placeholders, load_text
 
@@ -26,8 +32,6 @@ ChangeRow = Callable[[Row], Row]
 """What becomes of texts that follow each other: the parts of a message; mostly it is one."""
 LEAST_NUMBER = 1_000_000
 """From which on a number in a tool call may be an account's."""
-LEAST_COMMON_CHARS = 4
-"""An item as long as that is replaced wherever it stands again, also where it was not found."""
 
 
 class HiddenRequest:
@@ -39,15 +43,15 @@ class HiddenRequest:
     """
 
     def __init__(self, request: Request, items: PrivateItems, *, explain: bool = True) -> None:
-        self._items = items
+        self._find = cache(items.find)  # in every text twice
         self._placeholders = Placeholders()
-        self._repeated: re.Pattern[str] | None = None
+        self._repeated: KnownTexts | None = None
         self._is_json = (request.response_format or {}).get("type") in _JSON_FORMATS
         _change_request(request, self._note_row)
         hidden = _change_request(request, self._hide_row)
         if self._placeholders:
             # Once more, now that all items are known: also where one was not found by itself.
-            self._repeated = _compile_repeated(self._placeholders.items)
+            self._repeated = self._long_items()
             hidden = _change_request(request, self._hide_row)
             hidden = replace(hidden, messages=tuple(map(self._hide_kept, hidden.messages)))
             if explain:
@@ -102,25 +106,31 @@ class HiddenRequest:
         )  # fmt: skip
 
     def _find_items(self, row: Row, whole: str) -> Sequence[FoundItem]:
-        found = list(self._items.find(whole))
-        begin = 0
+        found = list(self._find(whole))
+        at = 0
         for text in row if len(row) > 1 else ():
-            found += [FoundItem(begin + b, begin + e, k) for b, e, k in self._items.find(text)]
-            begin += len(text)
+            found += [FoundItem(at + b, at + e, k) for b, e, k in self._find(text)]
+            at += len(text)
         if self._repeated is not None:
-            found += [FoundItem(*match.span(), "ITEM") for match in self._repeated.finditer(whole)]
+            found += [FoundItem(begin, end, "ITEM") for begin, end in self._repeated.find(whole)]
         return join_overlapping(found)
+
+    def _long_items(self) -> KnownTexts:
+        items = self._placeholders.items
+        return KnownTexts(one.text for one in items if len(one.text) >= LEAST_KNOWN_CHARS)
 
     def _hide_kept(self, message: Message) -> Message:
         """What a provider wants back holds its own placeholders; known items are no part of it."""
-        kept = message.provider_data
-        repeated = _compile_repeated(self._placeholders.items)
+        kept, repeated = message.provider_data, self._repeated
         if kept is None or repeated is None:
             return message
+        stand_in = self._placeholders.stand_in
 
         def hide_known(row: Row) -> Row:
             return tuple(
-                repeated.sub(lambda match: self._placeholders.stand_in(match[0], "ITEM"), text)
+                replace_in_row(
+                    (text,), [(b, e, stand_in(text[b:e], "ITEM")) for b, e in repeated.find(text)]
+                )[0]
                 for text in row
             )
 
@@ -130,13 +140,6 @@ class HiddenRequest:
 
 
 _JSON_FORMATS = ("json_object", "json_schema")
-
-
-def _compile_repeated(replaced: Sequence[ReplacedItem]) -> re.Pattern[str] | None:
-    texts = [item.text for item in replaced if len(item.text) >= LEAST_COMMON_CHARS]
-    if not texts:
-        return None
-    return re.compile("|".join(map(bounded_pattern, sorted(texts, key=len, reverse=True))))
 
 
 # ---- every text of a request

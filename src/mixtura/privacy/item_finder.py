@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -14,8 +14,15 @@ Recognizer = Callable[[str], Iterable[tuple[int, int, str]]]
 """Finds items in a text: where each begins and ends, and its kind in a word (``name``)."""
 MAX_KEPT_TEXTS = 256
 """Texts whose items are kept: each layer is shown the same conversation."""
-_JSON_ESCAPE = re.compile(r"\\+(?:u[0-9A-Fa-f]{4}|[nrtbf])")
+MAX_KEPT_CHARS = 20_000
+"""Of one whose items are kept."""
+_JSON_ESCAPE = re.compile(r"(?<!\\)\\+(?:u[0-9A-Fa-f]{4}|[nrtbf])")
 _LABEL = re.compile(r"[^A-Z0-9]+")
+
+LEAST_KNOWN_CHARS = 4
+"""An item as long as that is replaced wherever it stands again, also where it was not found."""
+MAX_ALTERNATIVES = 64
+"""Texts that one pattern looks for: at each character it may try them all."""
 
 
 class FoundItem(NamedTuple):
@@ -55,8 +62,12 @@ class PrivateItems:
         ]
         self._words = _compile_words(words)
         self.recognizers = tuple(recognizers)
-        self.find = lru_cache(MAX_KEPT_TEXTS)(self._find)
+        self._find_kept = lru_cache(MAX_KEPT_TEXTS)(self._find)
+
+    def find(self, text: str) -> tuple[FoundItem, ...]:
         """The items in a text, none of which overlap. Raises ModelError: a recognizer failed."""
+        # What is remembered of all requests is small, however large their texts are.
+        return (self._find_kept if len(text) <= MAX_KEPT_CHARS else self._find)(text)
 
     def _find(self, text: str) -> tuple[FoundItem, ...]:
         # In JSON in a text, `\n` in front of an item is no letter of it.
@@ -126,6 +137,58 @@ def bounded_pattern(text: str) -> str:
     before = "(?<![A-Za-z0-9_])" if text[0].isascii() and text[0].isalnum() else ""
     after = "(?![A-Za-z0-9_])" if text[-1].isascii() and text[-1].isalnum() else ""
     return f"{before}{re.escape(text)}{after}"
+
+
+class KnownTexts:
+    """
+    Finds *texts*, each of at least ``LEAST_KNOWN_CHARS``, where they are no part of a word: in a
+    time that does not grow with how many there are.
+    """
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        self._texts = frozenset(texts)
+        self._pattern: re.Pattern[str] | None = None
+        self._sizes: dict[str, list[int]] = {}
+        """The lengths of those that begin with some characters, the longest first."""
+        if len(self._texts) <= MAX_ALTERNATIVES:
+            rows = sorted(self._texts, key=len, reverse=True)
+            self._pattern = re.compile("|".join(map(bounded_pattern, rows)) or r"(?!)")
+            return
+        sizes: dict[str, set[int]] = {}
+        for text in self._texts:
+            sizes.setdefault(text[:LEAST_KNOWN_CHARS], set()).add(len(text))
+        self._sizes = {begin: sorted(rows, reverse=True) for begin, rows in sizes.items()}
+
+    def find(self, text: str) -> Iterator[tuple[int, int]]:
+        """Where they stand, in order; none overlap."""
+        if self._pattern is not None:
+            yield from (match.span() for match in self._pattern.finditer(text))
+            return
+        at, sizes = 0, self._sizes
+        while at <= len(text) - LEAST_KNOWN_CHARS:
+            for size in sizes.get(text[at : at + LEAST_KNOWN_CHARS], ()):
+                end = at + size
+                known = end <= len(text) and text[at:end] in self._texts
+                if known and _stands_alone(text, at, end):
+                    yield at, end
+                    at = end
+                    break
+            else:
+                at += 1
+
+
+def _stands_alone(text: str, begin: int, end: int) -> bool:
+    """As ``bounded_pattern`` has it."""
+    first, last = text[begin], text[end - 1]
+    before, after = text[begin - 1 : begin], text[end : end + 1]
+    return not (
+        (first.isascii() and first.isalnum() and _is_word_character(before))
+        or (last.isascii() and last.isalnum() and _is_word_character(after))
+    )
+
+
+def _is_word_character(sign: str) -> bool:
+    return sign.isascii() and (sign.isalnum() or sign == "_")
 
 
 def _recognized_items(recognize: Recognizer, text: str) -> list[FoundItem]:

@@ -118,12 +118,15 @@ def replace_in_row(
     """
     rows: list[str] = []
     spans = list(found)
-    begin = 0
+    begin = first = 0
     for text in texts:
         end, at, parts = begin + len(text), begin, list[str]()
-        for start, stop, new in spans:
-            if stop <= begin or start >= end:
-                continue
+        while first < len(spans) and spans[first][1] <= begin:
+            first += 1
+        last = first
+        while last < len(spans) and spans[last][0] < end:
+            start, stop, new = spans[last]
+            last += 1
             parts.append(text[at - begin : max(start, begin) - begin])
             if start >= begin:
                 parts.append(new)

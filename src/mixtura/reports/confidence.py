@@ -10,7 +10,7 @@ from mixtura.core.agreement import Support, SupportSource
 from mixtura.evals.log_reader import LoggedEvaluation, SampleAnswer
 from mixtura.evals.statistics.calibration import (
     RIGHT_SCORE,
-    Bounded,
+    BoundedFigure,
     RecordedOutcome,
     auroc,
     calibration_error,
@@ -72,7 +72,7 @@ def measure_outcomes(outcomes: list[RecordedOutcome], source: SupportSource) -> 
     right = np.array([float(one.right) for one in outcomes])
     area = with_bounds(auroc, prompts, support, right)
     known = [(i, value) for i, value in enumerate(cross_fit(outcomes)) if value is not None]
-    error = Bounded(None)
+    error = BoundedFigure(None)
     if known:
         places = [i for i, _ in known]
         fitted = np.array([value for _, value in known])

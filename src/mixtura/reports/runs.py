@@ -150,11 +150,11 @@ def _most_scored(contenders: Iterable[LoggedEvaluation]) -> list[LoggedEvaluatio
             one.pattern,
             one.name if one.pattern == SINGLE_MODEL else "",
         )
-        if shape not in kept or _fullness(one) > _fullness(kept[shape]):
+        if shape not in kept or _completeness_rank(one) > _completeness_rank(kept[shape]):
             kept[shape] = one
     return list(kept.values())
 
 
-def _fullness(contender: LoggedEvaluation) -> tuple[int, int]:
+def _completeness_rank(contender: LoggedEvaluation) -> tuple[int, int]:
     numbers = sum(answer.agreement is not None for answer in contender.answers)
     return len(scores_by_prompt(contender)), numbers

@@ -49,11 +49,11 @@ def select_team(
         terms.data, terms.logs, limit=terms.limit, seed=terms.seed, share=terms.held_out
     )
     evaluator = Evaluator(config, terms, prompts.folder, names)
-    warnings = list(kinship_warnings(config, names, terms.judge))
+    warnings = list(judge_family_warnings(config, names, terms.judge))
     return _SelectionRun(evaluator, terms, prompts, watch, warnings).run_selection(list(names))
 
 
-def kinship_warnings(config: Config, names: Sequence[str], judge: str | None) -> Sequence[str]:
+def judge_family_warnings(config: Config, names: Sequence[str], judge: str | None) -> Sequence[str]:
     """Warnings where the judge is of a candidate's family."""
     if judge is None:
         return ()

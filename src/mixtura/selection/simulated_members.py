@@ -14,7 +14,7 @@ _OTHER_WRONG = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DrawnWorld:
+class SimulatedMembers:
     """
     Members that are right by a Gaussian copula. *accuracy*: of a draw of each. *correlation*: of
     two members' latent variables; *consistency*: the share of the rest that a member keeps from

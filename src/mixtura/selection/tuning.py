@@ -39,7 +39,7 @@ from mixtura.selection.run import (
     answer_kind,
     budget_exceeded_error,
     check_selection,
-    kinship_warnings,
+    judge_family_warnings,
 )
 from mixtura.selection.search import Measurement, Team, pool_measurements
 from mixtura.selection.stage_progress import OnStageProgress, stage_reporter
@@ -73,7 +73,7 @@ def tune_mixture(
         terms.data, terms.logs, limit=terms.limit, seed=terms.seed, share=terms.held_out
     )
     evaluator = Evaluator(config, terms, prompts.folder, names)
-    warnings = list(kinship_warnings(config, names, terms.judge))
+    warnings = list(judge_family_warnings(config, names, terms.judge))
     return _Tuning(evaluator, terms, prompts, tuple(patterns), watch, warnings).run(list(names))
 
 
@@ -161,7 +161,7 @@ class _Tuning:
             if "mixture" in self.patterns:
                 contenders += self._search_teams(found, roles)
         except SelectionCapError:
-            self._teams.warn_ended_early()
+            self._team_search.warn_ended_early()
         if not contenders:
             raise budget_exceeded_error(
                 SelectionCapError("the cap has no room left"), "any mixture was measured"
@@ -169,7 +169,7 @@ class _Tuning:
         return contenders
 
     @property
-    def _teams(self) -> TeamSearch:
+    def _team_search(self) -> TeamSearch:
         return TeamSearch(self.evaluator, self.terms, self.prompts, self.watch, self.warnings)
 
     def _draw_table(self, names: Sequence[str], parts: Sequence[PromptPart]) -> DrawTable | None:
@@ -237,7 +237,7 @@ class _Tuning:
     def _search_teams(self, found: CandidateAnswers, roles: Mapping[str, str]) -> list[Contender]:
         """The best team whose aggregator reads drafts, of members that are no scouts."""
         able = {name: parts for name, parts in found.alone.items() if roles.get(name) != "scout"}
-        state = self._teams.search_teams(able)
+        state = self._team_search.search_teams(able)
         team = choose_team(state, self.terms.goal)
         if team is None:
             return []

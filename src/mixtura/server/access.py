@@ -1,4 +1,4 @@
-"""API keys: which client a request comes from, what it may use, and how often."""
+"""Keys of clients: who a request comes from, which models its key may use, and how much."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from mixtura.core.errors import ConfigError
 from mixtura.core.redaction import NO_SECRETS, Redactor
 from mixtura.server.apis.base import ApiError
 from mixtura.server.host_checks import is_loopback
+from mixtura.server.request_headers import request_header
 from mixtura.storage.interfaces import Store
 from mixtura.storage.spending import DailySpendLedger
 
@@ -236,14 +237,6 @@ class Authenticator:
                 code="invalid_api_key",
             )  # fmt: skip
         return client_of_key
-
-
-def request_header(scope: Scope, name: bytes) -> str:
-    """The first value of a request's header, its *name* in lower case; empty where none is."""
-    for known, value in scope["headers"]:
-        if known == name:
-            return value.decode("latin-1")
-    return ""
 
 
 def _presented_key(scope: Scope) -> str:

@@ -20,7 +20,7 @@ from mixtura.core.logs import install_log_redaction
 from mixtura.core.redaction import use_redactor
 from mixtura.core.trace_context import use_caller_trace
 from mixtura.server import metrics, openapi, web_api
-from mixtura.server.access import Authenticator, QuotaMaker, count_quota_here, request_header
+from mixtura.server.access import Authenticator, QuotaMaker, count_quota_here
 from mixtura.server.access_log import AccessLogMiddleware
 from mixtura.server.apis.base import ApiError, ServedApi
 from mixtura.server.apis.hosted_tools import LEFT_OUT_HEADER
@@ -33,6 +33,7 @@ from mixtura.server.json_responses import error_response, json_response
 from mixtura.server.model_choice import DEFAULT_NAME
 from mixtura.server.models import get_model, list_models, offered_models, unavailable_reason
 from mixtura.server.page_runs import PageRuns
+from mixtura.server.request_headers import request_header
 from mixtura.server.response_routes import handle_stored_response, list_input_items
 from mixtura.server.served_apis import (
     ANTHROPIC_MESSAGES,

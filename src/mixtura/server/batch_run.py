@@ -87,7 +87,7 @@ class BatchRun:
         return self._folder / "input.jsonl"
 
     @property
-    def _outputs(self) -> BatchFiles:
+    def _output_files(self) -> BatchFiles:
         return BatchFiles(self._folder / "output.jsonl", self._folder / "journal")
 
     async def carry_out(self, build_model: BuildModel) -> None:
@@ -97,7 +97,7 @@ class BatchRun:
         if self._body["status"] in OVER:
             return
         outcome: BatchOutcome | None = None
-        if self._body["status"] != "cancelling" or self._outputs.journal.exists():
+        if self._body["status"] != "cancelling" or self._output_files.journal.exists():
             try:
                 model = build_model(self._body["model"])
             except ApiError as refused:
@@ -177,7 +177,7 @@ class BatchRun:
         )
 
     async def _ask_rows(self, model: Model) -> BatchOutcome:
-        calls = await to_thread(CallJournal, self._outputs.journal, self._shared.pricer)
+        calls = await to_thread(CallJournal, self._output_files.journal, self._shared.pricer)
         try:
             source = Source(str(self._input), "the input file", "openai")
             endpoint = self._body["endpoint"]
@@ -186,7 +186,12 @@ class BatchRun:
             command = {"batch": self.id}
             start = await to_thread(
                 partial(
-                    find_resume_point, calls, batch_input, self._outputs, command, overwrite=True
+                    find_resume_point,
+                    calls,
+                    batch_input,
+                    self._output_files,
+                    command,
+                    overwrite=True,
                 )
             )
             lines = create_row_lines(
@@ -194,7 +199,7 @@ class BatchRun:
             )
             self._session = BatchSession(
                 BudgetQueued(model, InFlight()), self._shared.models, calls, batch_input,
-                self._outputs, lines, start, on_progress=self._count_progress,
+                self._output_files, lines, start, on_progress=self._count_progress,
             )  # fmt: skip
             if start.finished:
                 return self._session.describe_finished()
@@ -211,7 +216,7 @@ class BatchRun:
 
     def _keep_paid_rows(self, paid: list[FinishedRow], calls: CallJournal) -> None:
         """A batch that ends here: what stood ahead of an open row comes behind what is written."""
-        files, journal = self._outputs, calls.journal
+        files, journal = self._output_files, calls.journal
         lines = {one.row.line: one.data for one in paid if not one.failed}
         # Failed at first, and answered when they were asked once more.
         for number in journal.recovered_lines():
@@ -231,8 +236,8 @@ class BatchRun:
         status = self._ends_as
         if whole:
             await self._change(with_status(self._body, "finalizing"))
-        output = self._outputs.output if whole else self._outputs.part
-        errors = self._outputs.errors
+        output = self._output_files.output if whole else self._output_files.part
+        errors = self._output_files.errors
         if not whole:
             await to_thread(add_unanswered, self._input, output, errors, *_UNANSWERED[status])
         made: dict[str, Any] = {

@@ -13,11 +13,11 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from mixtura.core.redaction import redact_secrets
-from mixtura.server.access import request_header
 from mixtura.server.apis.base import ApiError
 from mixtura.server.error_statuses import translate_store_errors
 from mixtura.server.json_responses import json_response
 from mixtura.server.multipart_body import UploadedForm, receive_form, stated_bytes
+from mixtura.server.request_headers import request_header
 from mixtura.server.served_apis import served_paths
 from mixtura.server.service import Service
 from mixtura.server.unsupported_routes import not_found_message
@@ -85,6 +85,8 @@ async def get_content(service: Service, request: Request) -> Response:
     require_batches(service, request)
     with translate_store_errors():
         file = await find_file(service, request, request.path_params["id"])
+        # Before the response begins: later, nothing could be said of it.
+        await to_thread(service.batches.files.check_whole, file)
     return StreamingResponse(
         service.batches.files.read_parts(file.id),
         headers={"content-length": str(file.size), "x-content-type-options": "nosniff"},

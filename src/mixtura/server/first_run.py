@@ -21,12 +21,12 @@ from mixtura.config.saved_keys import key_problem
 from mixtura.core.errors import ConfigError
 from mixtura.core.redaction import register_secrets
 from mixtura.core.text import to_one_line
-from mixtura.server.access import request_header
 from mixtura.server.apis.base import ApiError
 from mixtura.server.apis.validation import decode_fields
 from mixtura.server.host_checks import is_loopback
 from mixtura.server.json_responses import json_response
 from mixtura.server.request_body import receive_body
+from mixtura.server.request_headers import request_header
 from mixtura.server.service import Service
 
 STARTER = "starter"

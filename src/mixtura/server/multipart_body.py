@@ -13,8 +13,8 @@ from typing import BinaryIO, NamedTuple
 
 from starlette.types import Receive, Scope
 
-from mixtura.server.access import request_header
 from mixtura.server.apis.base import ApiError
+from mixtura.server.request_headers import request_header
 
 MAX_PARTS = 32
 MAX_FIELD_BYTES = 10_000

@@ -8,10 +8,10 @@ from starlette.types import Receive, Scope
 
 from mixtura.config.schema import ServeTable
 from mixtura.engine.background_work import LARGE_BYTES, run_in_thread_if_large
-from mixtura.server.access import request_header
 from mixtura.server.apis.base import ApiError
 from mixtura.server.encodings import decompress_body, parse_content_encoding
 from mixtura.server.json_responses import JSON
+from mixtura.server.request_headers import request_header
 from mixtura.server.service import Service
 
 BODY_RECEIVED_KEY = "mixtura.whole"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -45,9 +46,9 @@ MIGRATIONS = (
     """,
 )
 _KEYS_AT_ONCE = 500
-_ROWS_AT_ONCE = (256, 128, 64, 32, 16, 8, 4, 2, 1)
+_ROWS_AT_ONCE = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 """Rows of one statement. SQLite gives Python's lock back for each statement that it runs, and what
-else this process does would go on between any two rows."""
+else this process does would go on between any two: two threads then wait for each other."""
 
 
 class SpentAmount(NamedTuple):
@@ -329,22 +330,29 @@ _ADDS_SPENT = (
 def _insert_calls_and_spent(
     db: Transaction, calls: Sequence[bytes], spent: Iterable[SpentAmount]
 ) -> None:
-    _insert_rows(db, "INSERT INTO calls (key, body) VALUES", calls, 2)
+    _insert_rows(db, "calls (key, body)", calls, 2)
     amounts = [*chain.from_iterable(spent)]
-    _insert_rows(db, "INSERT INTO spent VALUES", amounts, len(SpentAmount._fields), _ADDS_SPENT)
+    _insert_rows(db, "spent", amounts, len(SpentAmount._fields), _ADDS_SPENT)
 
 
 def _insert_rows(
-    db: Transaction, insert: str, values: Sequence[object], width: int, conflict: str = ""
+    db: Transaction, table: str, values: Sequence[object], width: int, conflict: str = ""
 ) -> None:
-    """Rows of *width* values, all in one sequence, in few statements."""
-    start, left = 0, len(values) // width
-    for count in _ROWS_AT_ONCE:
-        while left >= count:
-            marks = ", ".join(["(" + ", ".join("?" * width) + ")"] * count)
-            end = start + count * width
-            db.execute(f"{insert} {marks}{conflict}", values[start:end])
-            start, left = end, left - count
+    """Rows of *width* values, none of whose first ones is None, all in one sequence."""
+    most = _ROWS_AT_ONCE[-1] * width
+    for start in range(0, len(values), most):
+        some = [*values[start : start + most]]
+        count = next(count for count in _ROWS_AT_ONCE if count * width >= len(some))
+        # One statement for any number of rows up to that, so that it is prepared once.
+        some += [None] * (count * width - len(some))
+        db.execute(_insert_statement(table, count, width) + conflict, some)
+
+
+@cache
+def _insert_statement(table: str, count: int, width: int) -> str:
+    rows = ", ".join(["(" + ", ".join("?" * width) + ")"] * count)
+    # The names are ours.
+    return f"INSERT INTO {table} SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL"  # noqa: S608
 
 
 class OccurrenceCounter:

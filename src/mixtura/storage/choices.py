@@ -9,6 +9,7 @@ from mixtura.core import large_json
 from mixtura.core.wilson_interval import wilson_interval
 from mixtura.storage.interfaces import Store
 from mixtura.storage.run_record import Record, last_user_question
+from mixtura.storage.turns import UNPACK_ERRORS
 
 Preference = Literal["mixture", "model", "tie"]
 ExportPart = Literal["labels", "against", "outputs"]
@@ -63,7 +64,7 @@ class ChoiceStore:
         """
         Rows for `mixtura eval alpaca-eval`: people's *labels*, the model's answers (*against*) or
         the mixture's (*outputs*), in one order. Of each question the last choice; questions that
-        go on a conversation are left out, as they say nothing alone.
+        go on a conversation are left out, as they say nothing alone, and so are damaged ones.
         """
         mine, values = ("", (mixture, model)) if who is None else (
             " AND who = ?", (mixture, model, who),
@@ -76,9 +77,14 @@ class ChoiceStore:
             )
         last: dict[str, tuple[str, Record]] = {}
         for choice, body in rows:
-            whole: Record = large_json.decode(zlib.decompress(body))
-            if whole["is_first"]:
-                last[whole["question"]] = (choice, whole)
+            try:
+                whole: Record = large_json.decode(zlib.decompress(body))
+                texts = (whole["question"], whole["mixture"], whole["model"])
+                right = choice in LABELS and all(isinstance(one, str) for one in texts)
+                if right and whole["is_first"]:
+                    last[whole["question"]] = (choice, whole)
+            except UNPACK_ERRORS:  # a damaged one is in none of the parts
+                continue
         names = {"against": ("model", model), "outputs": ("mixture", mixture)}
         if part == "labels":
             return [

@@ -62,7 +62,7 @@ class ConversationStore:
         words = fold_words(query or "")
         if words:
             self.complete_turns()
-        with self._store.reading() as db:
+        with self._store.read_transaction() as db:
             found: dict[str, FoundRun] = {}
             for run in iterate_found_runs(db, before, words, who):
                 if run.conversation in found or (
@@ -170,7 +170,7 @@ class ConversationStore:
 
     def _find_runs_without_turn(self) -> list[str]:
         # Nearly always there is none, and nobody has to wait for that to be seen.
-        with self._store.reading() as db:
+        with self._store.read_transaction() as db:
             return find_runs_without_turn(db)
 
 

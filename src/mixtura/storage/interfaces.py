@@ -115,7 +115,7 @@ class Store(Protocol):
         """
         ...
 
-    def reading(self) -> AbstractContextManager[Transaction]:
+    def read_transaction(self) -> AbstractContextManager[Transaction]:
         """
         A transaction that only reads, on a connection of its own: however long it looks, nobody
         else waits for it. Raises StoreError.

@@ -9,6 +9,7 @@ import msgspec
 
 from mixtura.core.errors import ConfigError, StoreDamagedError
 from mixtura.storage.interfaces import Store, Transaction
+from mixtura.storage.turn_tables import MAX_STARTED
 
 PART_BYTES = 1 << 20
 """Bytes of a file that are in memory at once."""
@@ -79,7 +80,7 @@ class FileStore:
         if row is None:
             return None
         if (file := _read_row(row)) is None:
-            raise StoreDamagedError(f"the file {id} in the store {self._store.name} is damaged")
+            raise self._damaged_error(id)
         return file
 
     def list_files(self, who: str, *, purpose: str | None = None) -> list[KeptFile]:
@@ -92,8 +93,19 @@ class FileStore:
             rows = db.fetch_all(f"{query} ORDER BY created DESC, id DESC", values)
         return list(filter(None, map(_read_row, rows)))
 
+    def check_whole(self, file: KeptFile) -> None:
+        """Raises StoreDamagedError where its parts are not what was uploaded, by their number."""
+        query = "SELECT count(*), max(number), sum(length(body)) FROM file_parts WHERE file = ?"
+        with self._store.transaction() as db:
+            count, last, size = db.fetch_one(query, (file.id,))
+        if (size or 0) != file.size or (last is not None and last != count - 1):
+            raise self._damaged_error(file.id)
+
+    def _damaged_error(self, id: str) -> StoreDamagedError:  # noqa: A002
+        return StoreDamagedError(f"the file {id} in the store {self._store.name} is damaged")
+
     def read_parts(self, id: str) -> Iterator[bytes]:  # noqa: A002
-        """What a file holds, part by part."""
+        """What a file holds, part by part. Raises StoreDamagedError."""
         number = 0
         query = "SELECT body FROM file_parts WHERE file = ? AND number = ?"
         while True:
@@ -101,6 +113,8 @@ class FileStore:
                 row = db.fetch_one(query, (id, number))
             if row is None:
                 return
+            if not isinstance(row[0], bytes | memoryview):  # bytes() of a number is as long as that
+                raise self._damaged_error(id)
             yield bytes(row[0])
             number += 1
 
@@ -127,9 +141,11 @@ class FileStore:
 def _read_row(row: Any) -> KeptFile | None:
     """The file of a row; None where the row is damaged."""
     try:
-        return msgspec.convert(tuple(row), KeptFile, strict=True)
+        file = msgspec.convert(tuple(row), KeptFile, strict=True)
     except msgspec.ValidationError:
         return None
+    times = (file.created, file.created if file.expires is None else file.expires)
+    return file if all(0 <= one <= MAX_STARTED for one in times) and file.size >= 0 else None
 
 
 def _delete(db: Transaction, id: str) -> None:  # noqa: A002

@@ -173,7 +173,7 @@ class PostgresStore:
             self._lock.release()
 
     @contextmanager
-    def reading(self) -> Generator[PostgresTransaction, None, None]:
+    def read_transaction(self) -> Generator[PostgresTransaction, None, None]:
         """
         A transaction that only reads, on a connection of its own. Raises StoreError.
         """

@@ -6,14 +6,13 @@ import zlib
 from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple, Unpack
 
-import msgspec
-
 from mixtura.core import large_json
 from mixtura.core.errors import ConfigError, StoreError
 from mixtura.core.redaction import NO_SECRETS, Redactor
 from mixtura.storage.eviction import BoundedRecords, RecordBounds, delete_excess
 from mixtura.storage.interfaces import Store, Transaction
 from mixtura.storage.run_record import Record
+from mixtura.storage.turns import UNPACK_ERRORS
 
 MAX_RESPONSES = 100_000
 """Responses that are kept at most, however small."""
@@ -154,15 +153,28 @@ class ResponseStore(BoundedRecords):
         self._store.close()
 
     def _read_row(self, db: Transaction, id: str, who: str) -> Any:  # noqa: A002
-        """What comes before it, its size and its body; None where it is not there, or too old."""
-        return db.fetch_one(
+        """
+        What comes before it, its size and its body; None where it is not there, or too old. Raises
+        StoreError where it is damaged.
+        """
+        row = db.fetch_one(
             "SELECT previous, size, body FROM responses WHERE id = ? AND who = ? AND used >= ?",
             (id, who, self._store.current_time() - self._age),
         )
+        if row is not None and (not isinstance(row[1], int) or row[1] < 0):
+            raise _damaged_error(self._store, id, "its size is none")
+        return row
 
     def _mark_used(self, db: Transaction, ids: Collection[str]) -> None:
         now = self._store.current_time()
         db.execute_many("UPDATE responses SET used = ? WHERE id = ?", [(now, id_) for id_ in ids])
+
+
+def _damaged_error(store: Store, id: str, why: str) -> StoreError:  # noqa: A002
+    return StoreError(
+        f"the response {id} in the store {store.name} is damaged ({why}): delete it, or send the"
+        " whole conversation"
+    )
 
 
 def _unpack_response(store: Store, id: str, previous: str | None, size: int, body: Any) -> Record:  # noqa: A002
@@ -170,18 +182,9 @@ def _unpack_response(store: Store, id: str, previous: str | None, size: int, bod
     try:
         unzip = zlib.decompressobj()
         data: Any = large_json.decode(unzip.decompress(body, size + 1))
-        if data["response"]["id"] != id or not isinstance(data["items"], list):
+        response, items = data["response"], data["items"]
+        if response["id"] != id or not isinstance(items, list) or "output" not in response:
             raise ValueError("it is another response's")
-    except (
-        zlib.error,
-        msgspec.DecodeError,
-        UnicodeDecodeError,
-        KeyError,
-        TypeError,
-        ValueError,
-    ) as error:
-        raise StoreError(
-            f"the response {id} in the store {store.name} is damaged ({type(error).__name__}):"
-            " delete it, or send the whole conversation"
-        ) from None
+    except UNPACK_ERRORS as error:
+        raise _damaged_error(store, id, type(error).__name__) from None
     return {"id": id, "previous": previous, **data}

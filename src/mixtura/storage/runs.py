@@ -140,7 +140,7 @@ class RunStore(BoundedRecords):
         if words:
             with suppress(StoreDamagedError):
                 self.conversations.complete_turns()
-        with self._store.reading() as db:
+        with self._store.read_transaction() as db:
             try:
                 rows = _find_rows(db, before, who, words, limit)
             except StoreDamagedError:

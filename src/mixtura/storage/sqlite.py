@@ -221,7 +221,7 @@ class SqliteStore:
             self._lock.release()
 
     @contextmanager
-    def reading(self) -> Generator[SqliteTransaction, None, None]:
+    def read_transaction(self) -> Generator[SqliteTransaction, None, None]:
         """
         A transaction that only reads, on a connection of its own: in WAL mode no writer waits for
         it. Raises StoreError.

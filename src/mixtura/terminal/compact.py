@@ -85,7 +85,7 @@ class CompactView(LiveView):
 
     def _render_cards(self) -> RenderableType:
         cards = list(self._cards.values())
-        width = self._aside.width
+        width = self._stderr.width
         longest = max(map(cell_len, (card.model for card in cards)), default=0)
         model = min(longest, _MODEL, max(8, width // 3))
         lines = [_card_line(card, model, width) for card in cards]

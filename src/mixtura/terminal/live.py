@@ -136,11 +136,11 @@ class AnswerView:
 
 
 class NoticesView(AnswerView):
-    """The answer to *out*; to *aside* what happens on the way to it, each failure once."""
+    """The answer to *out*; to *stderr* what happens on the way to it, each failure once."""
 
-    def __init__(self, out: TextIO, aside: Console) -> None:
+    def __init__(self, out: TextIO, stderr: Console) -> None:
         super().__init__(out)
-        self._aside = aside
+        self._stderr = stderr
         self._last_failure: MixturaError | None = None
         # Without a network everyone fails for the same reason: it is told once, not forty times.
         self._failures_told: set[str] = set()
@@ -177,7 +177,7 @@ class NoticesView(AnswerView):
 
     def _write_notice(self, text: str, style: str = "") -> None:
         self._end_line()  # what was written of an answer stays a line of its own
-        print_line(self._aside, text, style)
+        print_line(self._stderr, text, style)
 
 
 class PlainLogView(NoticesView):
@@ -191,7 +191,7 @@ class PlainLogView(NoticesView):
                 self._write_notice(
                     f"\n[{seat_name(seat)}] {to_one_line(completion.model)}", "bold green"
                 )
-                self._aside.print(Text(strip_invisible(completion.text).strip()), soft_wrap=True)
+                self._stderr.print(Text(strip_invisible(completion.text).strip()), soft_wrap=True)
                 if completion.finish_reason == "length":
                     self._write_notice(f"({length_text(completion)})", "yellow")
             case CallStarted(model, _, (Position(role="aggregator"),)):
@@ -203,9 +203,9 @@ class PlainLogView(NoticesView):
 class LiveView(NoticesView):
     """For a person at a terminal: a layer's proposers side by side while they write."""
 
-    def __init__(self, out: TextIO, aside: Console) -> None:
-        super().__init__(out, aside)
-        self._wrap = WordWrapper(aside.width)
+    def __init__(self, out: TextIO, stderr: Console) -> None:
+        super().__init__(out, stderr)
+        self._wrap = WordWrapper(stderr.width)
         self._cards: dict[Position, ProposerCard] = {}
         self._live: Live | None = None
         self._seen = False
@@ -235,7 +235,7 @@ class LiveView(NoticesView):
 
     def _end_line(self) -> None:
         self._write_text(self._wrap.flush_word())
-        self._wrap = WordWrapper(self._aside.width)
+        self._wrap = WordWrapper(self._stderr.width)
         super()._end_line()
 
     def _update_card(self, card: ProposerCard, event: Event) -> None:
@@ -264,7 +264,7 @@ class LiveView(NoticesView):
         if self._live is None:
             self._live = Live(
                 get_renderable=self._render_cards,
-                console=self._aside,
+                console=self._stderr,
                 refresh_per_second=10,
                 # What does not fit is cut: a line that has scrolled away cannot be drawn anew.
                 vertical_overflow="crop",
@@ -281,7 +281,7 @@ class LiveView(NoticesView):
             self._seen = True
 
     def _render_cards(self) -> RenderableType:
-        width, height = self._aside.width, self._aside.height
+        width, height = self._stderr.width, self._stderr.height
         cards = list(self._cards.values())
         rows = -(-len(cards) // _cards_per_row(cards, width)) or 1
         # Two lines of a card are its border.

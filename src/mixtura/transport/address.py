@@ -129,17 +129,17 @@ def _covers_server(entry: str, parts: SplitResult) -> bool:
     return bool(pattern) and (fnmatchcase(host, pattern) or host.endswith(f".{pattern}"))
 
 
-def request_headers(place: Origin, headers: Mapping[str, str], body: bytes) -> dict[str, str]:
+def request_headers(origin: Origin, headers: Mapping[str, str], body: bytes) -> dict[str, str]:
     """
     The fields of a request: the caller's *headers*, and what is ours to say.
 
     Raises RejectedError for a field that would be two.
     """
     fields = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "mixtura"}
-    if place.login is not None:
-        fields["Authorization"] = place.login
-    if place.proxy is not None and place.proxy.login and not place.secure:
-        fields["Proxy-Authorization"] = place.proxy.login
+    if origin.login is not None:
+        fields["Authorization"] = origin.login
+    if origin.proxy is not None and origin.proxy.login and not origin.secure:
+        fields["Proxy-Authorization"] = origin.proxy.login
     given = {name.lower() for name in headers}
     fields = {name: value for name, value in fields.items() if name.lower() not in given}
     for name, value in headers.items():
@@ -159,12 +159,12 @@ def request_path(url: SplitResult) -> str:
 
 
 def build_request_head(
-    method: str, url: SplitResult, place: Origin, fields: Mapping[str, str]
+    method: str, url: SplitResult, origin: Origin, fields: Mapping[str, str]
 ) -> bytes:
     """The request's first lines; *fields* are those of ``request_headers``."""
     where = request_path(url)
-    if place.proxy is not None and not place.secure:
-        where = f"http://{place.authority}{where}"
-    lines = [f"{method} {where} HTTP/1.1", f"Host: {place.authority}"]
+    if origin.proxy is not None and not origin.secure:
+        where = f"http://{origin.authority}{where}"
+    lines = [f"{method} {where} HTTP/1.1", f"Host: {origin.authority}"]
     lines += [f"{name}: {value}" for name, value in fields.items()]
     return "\r\n".join([*lines, "", ""]).encode()

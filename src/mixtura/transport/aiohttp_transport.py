@@ -104,25 +104,25 @@ class _Session:
         self, method: str, url: str, headers: Headers, body: bytes, connect: float | None
     ) -> TransportResponse:
         parts = urlsplit(url)
-        place = parse_origin(parts, self._environment_proxies.proxy_for(parts))
-        fields = request_headers(place, headers, body)
-        proxy, login = place.proxy, place.proxy.login if place.proxy else None
+        origin = parse_origin(parts, self._environment_proxies.proxy_for(parts))
+        fields = request_headers(origin, headers, body)
+        proxy, login = origin.proxy, origin.proxy.login if origin.proxy else None
         try:
             response = await self._session.request(
                 method,
-                _encoded_url(place, request_path(parts)),
+                _encoded_url(origin, request_path(parts)),
                 headers=fields,
                 data=body if len(body) <= WRITE_SLICE_BYTES else _Slices(body),
                 allow_redirects=False,
                 proxy=_encoded_url(proxy) if proxy else None,
                 proxy_headers={"Proxy-Authorization": login} if proxy and login else None,
-                ssl=self._context_for(place),
+                ssl=self._context_for(origin),
                 timeout=aiohttp.ClientTimeout(total=None, connect=connect),
             )
         except aiohttp.ConnectionTimeoutError:
             raise connect_timeout_error(connect) from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise _request_error(place, error) from None
+            raise _request_error(origin, error) from None
         return _Response(response, self.drain_response)
 
     def drain_response(self, response: aiohttp.ClientResponse) -> None:
@@ -140,10 +140,10 @@ class _Session:
         self._draining.discard(response)
         response.close()  # which does nothing once the end has come
 
-    def _context_for(self, place: Origin) -> ssl.SSLContext | bool:
-        if place.secure:
+    def _context_for(self, origin: Origin) -> ssl.SSLContext | bool:
+        if origin.secure:
             return self._tls.server
-        return self._tls.proxy if place.proxy and place.proxy.secure else True
+        return self._tls.proxy if origin.proxy and origin.proxy.secure else True
 
     @cached_property
     def _environment_proxies(self) -> EnvironmentProxies:
@@ -225,26 +225,26 @@ class _Slices:
         return bytes(piece)
 
 
-def _encoded_url(place: Origin, path: str = "/") -> URL:
-    scheme = "https" if place.secure else "http"
-    return URL(f"{scheme}://{place.host_and_port}{path}", encoded=True)
+def _encoded_url(origin: Origin, path: str = "/") -> URL:
+    scheme = "https" if origin.secure else "http"
+    return URL(f"{scheme}://{origin.host_and_port}{path}", encoded=True)
 
 
-def _request_error(place: Origin, error: Exception) -> ModelError:
+def _request_error(origin: Origin, error: Exception) -> ModelError:
     """One of our errors for one of aiohttp's, none of whose own words are shown: they hold URLs."""
     match error:
         case aiohttp.ClientHttpProxyError():
-            return proxy_refusal_error(place, error.status)
+            return proxy_refusal_error(origin, error.status)
         case aiohttp.ClientConnectorCertificateError():
-            return no_connection_error(place, error.certificate_error)
+            return no_connection_error(origin, error.certificate_error)
         case aiohttp.ClientConnectorError():
-            return no_connection_error(place, error.os_error)
+            return no_connection_error(origin, error.os_error)
         case aiohttp.ClientResponseError():
             flood = error.message.startswith(_TOO_MUCH)
             what = "more headers than are taken in" if flood else "what came is not HTTP"
             return UnavailableError(f"the connection broke: {what}")
         case aiohttp.InvalidURL():
-            return RejectedError(f"not the address of an HTTP server: {place.host_and_port}")
+            return RejectedError(f"not the address of an HTTP server: {origin.host_and_port}")
         case aiohttp.ServerDisconnectedError():
             return broken_connection_error(None, midway=False)
         case _:

@@ -192,7 +192,7 @@ async def post_stream(
     body: Any,
     *,
     headers: Mapping[str, str],
-    clocks: CallTimeouts,
+    timeouts: CallTimeouts,
     draft: bool = False,
     largest: int = LARGEST_ANSWER,
     last_events: Sequence[bytes] = (),
@@ -209,7 +209,7 @@ async def post_stream(
     a *draft* come a few at a time; its end comes at once, when it contains one of *last_events*.
     """
     batch_seconds = BATCH_SECONDS if draft else None
-    timer = RequestTimer(clocks)
+    timer = RequestTimer(timeouts)
     scope = asyncio.timeout(None)
     try:
         async with scope:
@@ -219,7 +219,7 @@ async def post_stream(
                 url,
                 {"Content-Type": "application/json", **headers},
                 body if isinstance(body, bytes) else msgspec.json.encode(body),
-                connect=clocks.connect,
+                connect=timeouts.connect,
             )
             try:
                 if response.status != 200:

@@ -23,11 +23,11 @@ _ALERTS = {
 """What a server says that was shown no certificate, by TLS 1.3 and before."""
 
 
-def no_connection_error(place: Origin, error: Exception) -> UnavailableError:
+def no_connection_error(origin: Origin, error: Exception) -> UnavailableError:
     """The error for a server, or its proxy, that cannot be reached."""
-    to = place.host_and_port
-    if place.proxy is not None:
-        to = f"{to} through the proxy {place.proxy.host_and_port}"
+    to = origin.host_and_port
+    if origin.proxy is not None:
+        to = f"{to} through the proxy {origin.proxy.host_and_port}"
     return UnavailableError(f"no connection to {to} ({_connect_error_text(error)})")
 
 
@@ -36,10 +36,10 @@ def connect_timeout_error(seconds: float | None) -> TimedOutError:
     return TimedOutError(f"no connection within {seconds} s (timed out)")
 
 
-def proxy_refusal_error(place: Origin, status: int) -> RejectedError | UnavailableError:
+def proxy_refusal_error(origin: Origin, status: int) -> RejectedError | UnavailableError:
     """The error for a proxy that does not connect to the server."""
     error = RejectedError if status // 100 == 4 else UnavailableError
-    return error(f"the proxy refused to connect to {place.host_and_port} (HTTP {status})")
+    return error(f"the proxy refused to connect to {origin.host_and_port} (HTTP {status})")
 
 
 def broken_connection_error(error: Exception | None, *, midway: bool) -> UnavailableError:

@@ -28,15 +28,15 @@ class Http1Connection(asyncio.BufferedProtocol):
 
     def __init__(
         self,
-        place: Origin,
+        origin: Origin,
         view: memoryview,
         batched: BatchedReads | None,
         release: Callable[[Http1Connection], None],
         gone: Callable[[Http1Connection], object],
     ) -> None:
-        self.place = place
+        self.origin = origin
         self.transport: asyncio.Transport
-        self.expires = self.rested = 0.0
+        self.expires = self.idle_since = 0.0
         self.response = ResponseReader(
             batched.timer if batched else None,
             closed=self._handle_close,
@@ -45,7 +45,7 @@ class Http1Connection(asyncio.BufferedProtocol):
         )
         self._loop = asyncio.get_running_loop()
         self._view = view
-        over_tls = place.secure or (place.proxy is not None and place.proxy.secure)
+        over_tls = origin.secure or (origin.proxy is not None and origin.proxy.secure)
         self._poller = batched.poller if batched and not over_tls else None
         self._fd = -1
         self._gone = gone
@@ -54,7 +54,7 @@ class Http1Connection(asyncio.BufferedProtocol):
         self._drain_timer: asyncio.TimerHandle | None = None
 
     @property
-    def keeps(self) -> bool:
+    def is_reusable(self) -> bool:
         """Whether it may serve another exchange, once this one is complete."""
         return self.response.keep_alive
 
@@ -135,7 +135,7 @@ class Http1Connection(asyncio.BufferedProtocol):
         self._cancel_drain_timer()
         self.response.reset()
         self.response.idle = True
-        self.rested = self._loop.time()
+        self.idle_since = self._loop.time()
 
     def drain_body(self, drained: Callable[[Http1Connection], None]) -> None:
         """No one reads on, but the body's end is near: call *drained* then, or close."""

@@ -72,44 +72,44 @@ class ConnectionPool:
         Raises ModelError. A connection that had been kept for long and turns out to be closed is
         the one thing tried again: no server has read what it refuses to hear.
         """
-        parts, place = self._resolve_origin(url)
-        lead = build_request_head(method, parts, place, request_headers(place, headers, body))
-        line = await self._send_over_connection(place, lead, body, connect)
+        parts, origin = self._resolve_origin(url)
+        lead = build_request_head(method, parts, origin, request_headers(origin, headers, body))
+        connection = await self._send_over_connection(origin, lead, body, connect)
         if self._poller is not None:
             self._poller.speaking += 1
-        return line.response
+        return connection.response
 
     async def _send_over_connection(
-        self, place: Origin, lead: bytes, body: bytes, connect: float | None
+        self, origin: Origin, lead: bytes, body: bytes, connect: float | None
     ) -> Http1Connection:
-        line = self._take_idle(place)
-        if line is not None:
-            rested = self._loop.time() - line.rested
+        connection = self._take_idle(origin)
+        if connection is not None:
+            rested = self._loop.time() - connection.idle_since
             try:
-                await _send_or_abort(line, lead, body)
+                await _send_or_abort(connection, lead, body)
             except UnavailableError:
-                if line.response.has_data or rested < STALE_SECONDS:
+                if connection.response.has_data or rested < STALE_SECONDS:
                     raise
             else:
-                return line
-        line = await self._open_connection(place, connect)
-        await _send_or_abort(line, lead, body)
-        return line
+                return connection
+        connection = await self._open_connection(origin, connect)
+        await _send_or_abort(connection, lead, body)
+        return connection
 
-    def _release_connection(self, line: Http1Connection) -> None:
-        """No one reads on: keep the line for the next request, or close it."""
+    def _release_connection(self, connection: Http1Connection) -> None:
+        """No one reads on: keep the connection for the next request, or close it."""
         if self._poller is not None:
             self._poller.speaking -= 1
-        if line.keeps and line.response.complete:
-            self._keep_idle(line)
-        elif line.keeps and line.response.enough:
-            line.drain_body(self._keep_idle)
+        if connection.is_reusable and connection.response.complete:
+            self._keep_idle(connection)
+        elif connection.is_reusable and connection.response.enough:
+            connection.drain_body(self._keep_idle)
         else:
-            line.abort()
+            connection.abort()
 
     async def close(self) -> None:
-        for line in list(self._open):
-            line.abort()
+        for connection in list(self._open):
+            connection.abort()
         if self._poller is not None:
             self._poller.close()
         await asyncio.sleep(0)  # the sockets are closed in the loop's next round
@@ -126,84 +126,84 @@ class ConnectionPool:
 
     # ---- making them
 
-    async def _open_connection(self, place: Origin, seconds: float | None) -> Http1Connection:
+    async def _open_connection(self, origin: Origin, seconds: float | None) -> Http1Connection:
         scope = asyncio.timeout(seconds)
         try:
             async with scope:
                 return await (
-                    self._open_tunnel(place)
-                    if place.is_tunnelled
-                    else self._create_connection(place)
+                    self._open_tunnel(origin)
+                    if origin.is_tunnelled
+                    else self._create_connection(origin)
                 )
         except TimeoutError as error:
             if scope.expired():
                 raise connect_timeout_error(seconds) from None
-            raise no_connection_error(place, error) from None
+            raise no_connection_error(origin, error) from None
         except (OSError, UnicodeError) as error:
-            raise no_connection_error(place, error) from None
+            raise no_connection_error(origin, error) from None
 
-    async def _create_connection(self, place: Origin) -> Http1Connection:
-        to = place.proxy or place
+    async def _create_connection(self, origin: Origin) -> Http1Connection:
+        to = origin.proxy or origin
         context = None
         if to.secure:
-            context = self._tls.proxy if place.proxy else self._tls.server
+            context = self._tls.proxy if origin.proxy else self._tls.server
         opened = await connect_to_host(to.host, to.port)
         # the loop closes the socket if this fails or is cancelled
-        _, line = await self._loop.create_connection(
+        _, connection = await self._loop.create_connection(
             lambda: Http1Connection(
-                place, self._view, self._batched, self._release_connection, self._open.discard
+                origin, self._view, self._batched, self._release_connection, self._open.discard
             ),
             sock=opened,
             ssl=context,
             server_hostname=to.host if to.secure else None,
         )
-        self._open.add(line)
-        return line
+        self._open.add(connection)
+        return connection
 
-    async def _open_tunnel(self, place: Origin) -> Http1Connection:
-        """A line through a proxy that does not see what goes over it."""
-        assert place.proxy is not None
-        line = await self._create_connection(place)
-        to = place.host_and_port
+    async def _open_tunnel(self, origin: Origin) -> Http1Connection:
+        """A connection through a proxy that does not see what goes over it."""
+        assert origin.proxy is not None
+        connection = await self._create_connection(origin)
+        to = origin.host_and_port
         lines = [f"CONNECT {to} HTTP/1.1", f"Host: {to}"]
-        if place.proxy.login:
-            lines.append(f"Proxy-Authorization: {place.proxy.login}")
-        await _send_or_abort(line, "\r\n".join([*lines, "", ""]).encode(), b"", early=True)
+        if origin.proxy.login:
+            lines.append(f"Proxy-Authorization: {origin.proxy.login}")
+        await _send_or_abort(connection, "\r\n".join([*lines, "", ""]).encode(), b"", early=True)
         try:
-            if line.response.status // 100 != 2:
-                raise proxy_refusal_error(place, line.response.status)
+            if connection.response.status // 100 != 2:
+                raise proxy_refusal_error(origin, connection.response.status)
             secured = await self._loop.start_tls(
-                line.transport, line, self._tls.server, server_hostname=place.host
+                connection.transport, connection, self._tls.server, server_hostname=origin.host
             )
             if secured is None:
                 raise ConnectionResetError("the proxy hung up")
         except BaseException:
-            line.abort()
+            connection.abort()
             raise
-        line.use_tls_transport(secured)
-        return line
+        connection.use_tls_transport(secured)
+        return connection
 
     # ---- keeping them
 
-    def _take_idle(self, place: Origin) -> Http1Connection | None:
-        lines = self._idle.get(place)
+    def _take_idle(self, origin: Origin) -> Http1Connection | None:
+        connections = self._idle.get(origin)
         now = self._loop.time()
-        while lines:
-            line = lines.pop()
-            if line.keeps and now < line.expires:
-                return line
-            line.abort()
+        while connections:
+            connection = connections.pop()
+            if connection.is_reusable and now < connection.expires:
+                return connection
+            connection.abort()
         return None
 
-    def _keep_idle(self, line: Http1Connection) -> None:
-        told = _KEEP_ALIVE_TIMEOUT.search(line.response.headers.get("keep-alive", ""))
+    def _keep_idle(self, connection: Http1Connection) -> None:
+        told = _KEEP_ALIVE_TIMEOUT.search(connection.response.headers.get("keep-alive", ""))
         seconds = min(MAX_IDLE_SECONDS, int(told[1]) - 1.0) if told else MAX_IDLE_SECONDS
-        if not line.keeps or seconds <= 0:
-            line.abort()
+        if not connection.is_reusable or seconds <= 0:
+            connection.abort()
             return
-        line.mark_idle()
-        line.expires = line.rested + seconds
-        self._idle.setdefault(line.place, []).append(line)
+        connection.mark_idle()
+        connection.expires = connection.idle_since + seconds
+        self._idle.setdefault(connection.origin, []).append(connection)
         if not self._sweeping:
             self._sweeping = True
             self._loop.call_later(MAX_IDLE_SECONDS, self._evict_idle)
@@ -211,23 +211,25 @@ class ConnectionPool:
     def _evict_idle(self) -> None:
         """Close what no one has used."""
         now = self._loop.time()
-        for place, lines in list(self._idle.items()):
-            for line in lines:
-                if now >= line.expires:
-                    line.abort()
-            self._idle[place] = [line for line in lines if line.keeps]
-            if not self._idle[place]:
-                del self._idle[place]
+        for origin, connections in list(self._idle.items()):
+            for connection in connections:
+                if now >= connection.expires:
+                    connection.abort()
+            self._idle[origin] = [
+                connection for connection in connections if connection.is_reusable
+            ]
+            if not self._idle[origin]:
+                del self._idle[origin]
         self._sweeping = bool(self._idle)
         if self._sweeping:
             self._loop.call_later(MAX_IDLE_SECONDS, self._evict_idle)
 
 
 async def _send_or_abort(
-    line: Http1Connection, lead: bytes, body: bytes, *, early: bool = False
+    connection: Http1Connection, lead: bytes, body: bytes, *, early: bool = False
 ) -> None:
     try:
-        await line.send_request(lead, body, early=early)
+        await connection.send_request(lead, body, early=early)
     except BaseException:
-        line.abort()
+        connection.abort()
         raise

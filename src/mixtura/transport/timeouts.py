@@ -1,4 +1,4 @@
-"""The clocks of one call: how long an upstream is waited for, over all attempts at it."""
+"""The timeouts of one call: how long an upstream is waited for, over all attempts at it."""
 
 from __future__ import annotations
 
@@ -61,14 +61,14 @@ def call_scope(name: str, *, anew: bool = False) -> Generator[CallDeadline]:
 
 class RequestTimer:
     """
-    The nearest of the clocks that are running, over one request.
+    The nearest of the timeouts that are running, over one request.
 
     A piece only notes when it came: the deadline looks at that note when it is due, which
     costs a tenth of moving it with every piece.
     """
 
-    def __init__(self, clocks: CallTimeouts) -> None:
-        self._clocks = clocks
+    def __init__(self, timeouts: CallTimeouts) -> None:
+        self._timeouts = timeouts
         self._loop = asyncio.get_running_loop()
         self._scope: asyncio.Timeout | None = None
         self._end: float | None = None
@@ -80,8 +80,8 @@ class RequestTimer:
         """Run from now on; *scope* expires when a clock has run out."""
         self._scope = scope
         self._last = self._loop.time()
-        if self._clocks.total is not None:
-            self._end = self._last + self._clocks.total
+        if self._timeouts.total is not None:
+            self._end = self._last + self._timeouts.total
             if (call := _CURRENT_CALL.get()) is not None:
                 call.ends = self._end = self._end if call.ends is None else call.ends
         self._check_deadline()
@@ -102,7 +102,7 @@ class RequestTimer:
     def _check_deadline(self) -> None:
         """Expire when the nearest clock has run out; else look again when it would."""
         assert self._scope is not None
-        clock = self._clocks.progress if self._begun else self._clocks.first_token
+        clock = self._timeouts.progress if self._begun else self._timeouts.first_token
         ends = (self._end, None if clock is None else self._last + clock)
         due = min((end for end in ends if end is not None), default=None)
         if due is None:
@@ -114,7 +114,7 @@ class RequestTimer:
 
     def timeout_reason(self) -> str:
         if self._end is not None and self._loop.time() >= self._end:
-            return f"not done within {self._clocks.total} s"
+            return f"not done within {self._timeouts.total} s"
         if self._begun:
-            return f"stalled: nothing new for {self._clocks.progress} s"
-        return f"no first token within {self._clocks.first_token} s"
+            return f"stalled: nothing new for {self._timeouts.progress} s"
+        return f"no first token within {self._timeouts.first_token} s"

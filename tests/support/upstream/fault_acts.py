@@ -54,7 +54,7 @@ class Fault:
     """Some words are sent before it happens, wherever it happens."""
     learns: str | None = None
     """The parameter that has to be missing from the second request, which is answered."""
-    clocks: tuple[float | None, float | None, float | None] = (None, None, None)
+    timeouts: tuple[float | None, float | None, float | None] = (None, None, None)
     """First token, progress, total: shorter than usual where a clock has to end it."""
     heavy: bool = False
     """It takes a processor's while, so only few are played side by side."""

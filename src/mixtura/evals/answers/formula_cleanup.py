@@ -105,7 +105,7 @@ def clean_answer(answer: str) -> str:
     answer = _MODULUS.sub("", answer)
     answer = re.sub(r"(?<=\d)\.0+(?!\d)", "", answer)
     answer = re.sub(r"(?<![\d.\w])1\s*(?=[a-z](?![a-z]))", "", answer)
-    answer = re.sub(r"(\d*)\.(\d*)\\overline\s*{(\d+)}", _repeating_to_fraction, answer)
+    answer = re.sub(r"(?<!\d)(\d*)\.(\d*)\\overline\s*{(\d+)}", _repeating_to_fraction, answer)
     answer = _strip_text_commands(answer)
     answer = re.sub(r"^\s*\\approx\s*", "", answer).strip().rstrip(".,;").strip()
     answer = re.sub(r"^(\d+)\s+to\s+(\d+)$", r"\1:\2", answer)  # a ratio

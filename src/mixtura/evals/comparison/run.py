@@ -147,10 +147,10 @@ class _ComparisonRunner:
         # No call of the judge's at all is known to cost nothing, whatever its price.
         if None in self._bills or not (self._priced or judged == kept_calls.RequestTally()):
             return None
-        return self._paid
+        return self._known_dollars
 
     @property
-    def _paid(self) -> float:
+    def _known_dollars(self) -> float:
         """The known costs in dollars, the judge's calls of earlier runs included."""
         return math.fsum((*(b for b in self._bills if b), self._verdict_calls.tally.cost_usd))
 
@@ -170,7 +170,7 @@ class _ComparisonRunner:
     def _remaining_usd(self) -> float | None:
         """Dollars left under the cap; None without one."""
         most = self.terms.max_cost
-        return None if most is None else max(most - self._paid, 0.0)
+        return None if most is None else max(most - self._known_dollars, 0.0)
 
     def evaluate_participant(self, entrant: Participant) -> None:
         """Have a participant answer every prompt; does nothing if it has."""

@@ -34,7 +34,7 @@ class RecordedOutcome(NamedTuple):
     right: bool
 
 
-class Bounded(NamedTuple):
+class BoundedFigure(NamedTuple):
     """A figure, and between which bounds it lies with 95 %; None where nothing says so."""
 
     value: float | None
@@ -42,7 +42,7 @@ class Bounded(NamedTuple):
     high: float | None = None
 
 
-class Bin(NamedTuple):
+class CalibrationBin(NamedTuple):
     """Answers of about the same confidence: their mean, and the share of them that was right."""
 
     confidence: float
@@ -159,7 +159,7 @@ def auroc(values: Vector, right: Vector) -> float | None:
     return float(above / (positive * negative))
 
 
-def reliability_bins(confidences: Vector, right: Vector, bins: int = BINS) -> list[Bin]:
+def reliability_bins(confidences: Vector, right: Vector, bins: int = BINS) -> list[CalibrationBin]:
     """
     Bins of about equally many answers, by rising confidence; equal confidences stay together.
 
@@ -178,11 +178,11 @@ def reliability_bins(confidences: Vector, right: Vector, bins: int = BINS) -> li
     return [_make_bin(confidences[group], right[group]) for group in groups]
 
 
-def _make_bin(confidences: Vector, right: Vector) -> Bin:
+def _make_bin(confidences: Vector, right: Vector) -> CalibrationBin:
     n, share, z = len(right), float(right.mean()), 1.959964
     centre = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * (share * (1 - share) / n + z * z / (4 * n * n)) ** 0.5
-    return Bin(
+    return CalibrationBin(
         float(confidences.mean()), share, max(0.0, centre - half), min(1.0, centre + half), n
     )
 
@@ -198,7 +198,7 @@ def with_bounds(
     prompts: Sequence[str],
     values: Vector,
     right: Vector,
-) -> Bounded:
+) -> BoundedFigure:
     """
     *figure* of all answers, with the bounds of a bootstrap over prompts (of several answers to
     one prompt all or none are drawn). Without bounds below ten prompts.
@@ -206,7 +206,7 @@ def with_bounds(
     whole = figure(values, right)
     names, inverse = np.unique(np.array(prompts), return_inverse=True)
     if whole is None or len(names) < 10:
-        return Bounded(whole)
+        return BoundedFigure(whole)
     rows: list[NDArray[np.int64]] = [
         np.flatnonzero(inverse == number).astype(np.int64) for number in range(len(names))
     ]
@@ -218,4 +218,4 @@ def with_bounds(
         if (one := figure(values[taken], right[taken])) is not None:
             drawn.append(one)
     low, high = np.quantile(drawn, [0.025, 0.975])
-    return Bounded(whole, float(low), float(high))
+    return BoundedFigure(whole, float(low), float(high))

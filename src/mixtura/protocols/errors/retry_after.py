@@ -7,7 +7,14 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, cast
 
-from mixtura.core.quantities import DURATION, clamp_wait, parse_http_date, parse_wait, parse_wait_ms
+from mixtura.core.quantities import (
+    DURATION,
+    NUMBER_OF_UNITS,
+    clamp_wait,
+    parse_http_date,
+    parse_wait,
+    parse_wait_ms,
+)
 from mixtura.protocols.errors.bodies import iterate_objects, parse_error_body
 
 _MS_HEADERS = ("retry-after-ms", "x-ms-retry-after-ms", "x-retry-after-ms")
@@ -26,7 +33,7 @@ _FIELDS = re.compile(
 _STATED_WAIT = re.compile(
     r"(?i)(?:(?:try|retry|wait|again|available|resets?|resume|back)\b[^.;\n]{0,40}?\b(?:in|after|for)"
     r"|please wait|retry_delay *\{\s*seconds:|retryDelay[\\\"':]+)"
-    rf"(?: about| approximately| another)?[ :\\\"]*({DURATION}|\d+(?:\.\d+)?(?=[\s.,}}\\\"]|$))"
+    rf"(?: about| approximately| another)?[ :\\\"]*({DURATION}|{NUMBER_OF_UNITS}(?=[\s.,}}\\\"]|$))"
 )
 _WAITS = (
     _STATED_WAIT,
@@ -38,7 +45,7 @@ _WAITS = (
         r"(?i)\b(?:another|next|a new) (?:\w+ )?(?:request|call|message|attempt|try)\b"
         rf"(?: [a-z]+){{0,3}}? (?:in|after) (?:about )?({DURATION})"
     ),
-    re.compile(r"(\d+(?:\.\d+)? ?(?:毫秒|秒|分钟|小时))(?:之?后|再|内?请?重试)"),
+    re.compile(rf"(?<![\d.])({NUMBER_OF_UNITS} ?(?:毫秒|秒|分钟|小时))(?:之?后|再|内?请?重试)"),
     re.compile(rf"\bcool-?down\b(?: period)?(?: of| is|:)? ({DURATION})", re.IGNORECASE),
 )
 _RETRY_AT = re.compile(

@@ -31,7 +31,7 @@ def request_json(request: Request, model: str, origin: str | None = None) -> Jso
     body.update({key: value for key, value in optional.items() if value is not None})
     body.update(request.extra)
     # A budget of Anthropic's is unknown elsewhere, and servers refuse what they do not know.
-    if _is_anthropic_thinking(body.get("thinking")):
+    if "thinking" in body and _is_anthropic_thinking(body["thinking"]):
         del body["thinking"]
     if body.get("service_tier") == "standard_only":  # Anthropic's word for it
         body["service_tier"] = "default"

@@ -103,7 +103,7 @@ class ArgumentsStream:
         self._queue.append((place, text, value))
         if value:
             self._safe.append(self._stream.feed_text(text))
-        return [] if self._stream.waits else self._release_queue()
+        return [] if self._stream.holds_back_text else self._release_queue()
 
     def _release_queue(self) -> list[tuple[int, str]]:
         safe = "".join(self._safe)

@@ -18,9 +18,8 @@ from mixtura.server.apis.base import (
 )
 from mixtura.server.apis.openai_chat_body import ALLOWED_VALUES, ChatBody
 from mixtura.server.apis.openai_chat_checks import (
-    check_call_bodies,
-    check_messages,
-    check_stop_count,
+    MAX_STOP_SEQUENCES,
+    check_body,
 )
 from mixtura.server.apis.openai_chat_output import (
     chat_usage_json,
@@ -59,18 +58,11 @@ class ChatCompletionsApi:
         """The call that the fields of a body make. Raises ApiError as ``parse_request`` does."""
         check_unsupported_parameters(raw, _UNSUPPORTED_PARAMETERS)
         parsed = convert_struct(raw, ChatBody, ALLOWED_VALUES)
-        if parsed.modalities not in (None, [], ["text"]):
-            message = 'answers are text: `modalities` can only be ["text"]'
-            raise ApiError(400, message, param="modalities", code="unsupported_value")
-        if parsed.top_logprobs and not parsed.logprobs:
-            said = "`top_logprobs` goes with `logprobs`: true"
-            raise ApiError(400, said, param="top_logprobs")
-        stop = parse_stop_sequences(parsed.stop)
-        check_stop_count(stop or ())
+        check_body(parsed)
         offer = read_tool_offer(raw)
         return ApiCall(
             model=parsed.model,
-            request=_build_request(raw, parsed, offer, stop),
+            request=_build_request(raw, parsed, offer),
             stream=bool(parsed.stream),
             n=parsed.n or 1,
             usage_in_stream=bool(parsed.stream_options and parsed.stream_options.include_usage),
@@ -103,20 +95,13 @@ class ChatCompletionsApi:
         return openai_error_body(refused)
 
 
-def _build_request(
-    raw: Mapping[str, Any], parsed: ChatBody, offer: ChatToolOffer, stop: tuple[str, ...] | None
-) -> Request:
-    check_call_bodies(parsed.messages)
+def _build_request(raw: Mapping[str, Any], parsed: ChatBody, offer: ChatToolOffer) -> Request:
     plain = normalize_messages(raw["messages"], offer.toolbox)
     try:
         messages = tuple(map(message_from_json, plain))
     except MalformedError as error:
         raise ApiError(400, str(error), param="messages") from None
-    check_messages(parsed.messages)
-    form = parsed.response_format
-    if form is not None and form.type == "json_schema" and form.json_schema is None:
-        where = "response_format.json_schema"
-        raise ApiError(400, f"`{where}` is missing", param=where, code="missing_required_parameter")
+    stop = parse_stop_sequences(parsed.stop, most=MAX_STOP_SEQUENCES)
     own = ("parallel_tool_calls", *(() if parsed.logprobs else ("logprobs", "top_logprobs")))
     # Some clients send both: the newer name counts.
     wanted = parsed.max_completion_tokens or parsed.max_tokens

@@ -9,9 +9,25 @@ import msgspec
 from mixtura.server.apis.base import (
     ApiError,
 )
-from mixtura.server.apis.openai_chat_body import MessageBody, PartBody
+from mixtura.server.apis.openai_chat_body import ChatBody, MessageBody, PartBody
 
 MAX_STOP_SEQUENCES = 4
+
+
+def check_body(body: ChatBody) -> None:
+    """Raises ApiError naming the parameter, or the message, that breaks a rule."""
+    if body.modalities not in (None, [], ["text"]):
+        message = 'answers are text: `modalities` can only be ["text"]'
+        raise ApiError(400, message, param="modalities", code="unsupported_value")
+    if body.top_logprobs and not body.logprobs:
+        said = "`top_logprobs` goes with `logprobs`: true"
+        raise ApiError(400, said, param="top_logprobs")
+    form = body.response_format
+    if form is not None and form.type == "json_schema" and form.json_schema is None:
+        where = "response_format.json_schema"
+        raise ApiError(400, f"`{where}` is missing", param=where, code="missing_required_parameter")
+    check_call_bodies(body.messages)
+    _check_messages(body.messages)
 
 
 def check_call_bodies(messages: Sequence[MessageBody]) -> None:
@@ -24,14 +40,7 @@ def check_call_bodies(messages: Sequence[MessageBody]) -> None:
                 raise ApiError(400, problem, param=param, code=code)
 
 
-def check_stop_count(stop: Sequence[str]) -> None:
-    """Raises ApiError when there are too many stop sequences."""
-    if len(stop) > MAX_STOP_SEQUENCES:
-        message = f"`stop`: there are {len(stop)} texts, it can have {MAX_STOP_SEQUENCES}"
-        raise ApiError(400, message, param="stop")
-
-
-def check_messages(messages: Sequence[MessageBody]) -> None:
+def _check_messages(messages: Sequence[MessageBody]) -> None:
     """
     Raises ApiError naming the message for a result without an earlier call, or a missing content.
     """

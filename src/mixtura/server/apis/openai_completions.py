@@ -18,7 +18,7 @@ from mixtura.server.apis.base import (
     event_frame,
 )
 from mixtura.server.apis.openai_chat_body import CompletionOptions
-from mixtura.server.apis.openai_chat_checks import check_stop_count
+from mixtura.server.apis.openai_chat_checks import MAX_STOP_SEQUENCES
 from mixtura.server.apis.openai_chat_output import chat_usage_json, openai_error_body
 from mixtura.server.apis.openai_chunks import ChunkWriter
 from mixtura.server.apis.validation import (
@@ -69,8 +69,7 @@ class CompletionsApi:
         raw = decode_body(body)
         check_unsupported_parameters(raw, {})
         parsed = convert_struct(raw, CompletionsBody, ALLOWED_VALUES)
-        stop = parse_stop_sequences(parsed.stop)
-        check_stop_count(stop or ())
+        stop = parse_stop_sequences(parsed.stop, most=MAX_STOP_SEQUENCES)
         prompts = [parsed.prompt] if isinstance(parsed.prompt, str) else parsed.prompt
         answers = len(prompts) * (parsed.n or 1)
         _check_supported(parsed, answers)

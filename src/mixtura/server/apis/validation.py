@@ -113,10 +113,18 @@ def _make_whole_number(raw: Mapping[str, Any], path: str) -> bool:
     return True
 
 
-def parse_stop_sequences(given: str | Sequence[str] | None) -> tuple[str, ...] | None:
-    """Texts that an answer ends before; empty ones say nothing."""
-    texts = [given] if isinstance(given, str) else given or ()
-    return tuple(filter(None, texts)) or None
+def parse_stop_sequences(
+    given: str | Sequence[str] | None, *, most: int | None = None
+) -> tuple[str, ...] | None:
+    """
+    Texts that an answer ends before; empty ones say nothing. Raises ApiError where there are more
+    than *most*.
+    """
+    texts = tuple(filter(None, [given] if isinstance(given, str) else given or ()))
+    if most is not None and len(texts) > most:
+        message = f"`stop`: there are {len(texts)} texts, it can have {most}"
+        raise ApiError(400, message, param="stop")
+    return texts or None
 
 
 def as_list(value: Any) -> list[Any]:

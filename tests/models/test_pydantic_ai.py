@@ -121,7 +121,7 @@ def test_a_hung_provider_is_left_after_its_clock():
     with running() as upstream:
         upstream.scripts["m"] = Script(ever=hang)
         with pytest.raises(TimedOutError, match="first token"):
-            run(bridge(upstream, clocks=CallTimeouts(first_token=0.2)).complete(ASK))
+            run(bridge(upstream, timeouts=CallTimeouts(first_token=0.2)).complete(ASK))
 
 
 @bridged

@@ -1,4 +1,4 @@
-"""Environment variables with API keys: which there are, which one a model uses, what is secret."""
+"""Keys for providers, in environment variables: which there are, which one a model uses."""
 
 from __future__ import annotations
 
