@@ -23,7 +23,7 @@ from bench.proof.questions import SETS, Item
 from bench.proof.results import read_outcomes, run_arms, write_outcomes
 from bench.proof.server import ServerGoneError
 
-from mixtura import MixturaError
+from mixtura import ConfigError, MixturaError
 
 EPILOG = """
   draw SET --member large --draws 0,1   the member's own answers, what is kept left out
@@ -41,6 +41,13 @@ holds was drawn already, and is unpacked first. A server that loads or is away i
 def main(words: Sequence[str] | None = None) -> None:
     """The command line."""
     given = _parser().parse_args(words)
+    try:
+        _take_step(given)
+    except ConfigError as error:
+        raise SystemExit(str(error)) from None
+
+
+def _take_step(given: argparse.Namespace) -> None:
     match given.step:
         case "draw":
             _draw(given)
@@ -207,6 +214,8 @@ def _runs_file(folder: Path, name: str) -> Path:
 
 def _look(name: str) -> None:
     labels = LABELS[name]
+    if not results_file(name).exists():
+        raise SystemExit(f"no results of {name} are there: `score {name}` comes first")
     done = sum(one.arm == labels.main for one in read_outcomes(results_file(name)))
     fraction = min(1.0, done / labels.planned)
     looks = read_looks()

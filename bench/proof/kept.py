@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mixtura import Charge, Completion, Message, Model, RejectedError, Request, Usage
+from mixtura import Charge, Completion, ConfigError, Message, Model, RejectedError, Request, Usage
 from mixtura.core.events import Emit
 from mixtura.protocols.openai.request_fingerprints import request_fingerprint
 
@@ -86,16 +86,25 @@ def _ends_whole(file: Path) -> bool:
 
 
 def read_log(file: Path) -> Iterator[Kept]:
-    """The answers of a log, in their order; none where there is no such file."""
+    """
+    The answers of a log, in their order; none where there is no such file. Raises ConfigError for
+    a line that is whole and no answer.
+    """
     if not file.exists():
         return
     with file.open(encoding="utf-8") as lines:
-        for line in lines:
+        for number, line in enumerate(lines, start=1):
             try:
                 row: Mapping[str, Any] = json.loads(line)
             except ValueError:  # cut off when the program ended
                 continue
-            yield Kept(**row)
+            try:
+                kept = Kept(**row)
+            except TypeError:
+                raise ConfigError(
+                    f"{file}, line {number}: it is no answer of the proof: take the file elsewhere"
+                ) from None
+            yield kept
 
 
 class KeptModel:

@@ -382,6 +382,8 @@ def test_the_results_are_what_the_kept_answers_give(tmp_path):
         (["draw", "humaneval", "--member", "large", "--large", "nowhere"], "gguf is missing"),
         (["draw", "humaneval", "--arms", "fourth"], "is missing|no arm is called fourth"),
         (["draw", "humaneval", "--member", "large", "--large", "http://"], "not the address"),
+        (["score", "humaneval", "--folder", "others"], r"x.jsonl, line 1: it is no answer"),
+        (["look", "deception"], "no results of deception are there: `score deception` comes"),
         (["draw", "humaneval", "--member", "large", "--folder", "a file"], "a file: File exists"),
     ],
 )
@@ -390,5 +392,9 @@ def test_wrong_words_are_answered_with_what_would_be_right(words, said, tmp_path
         pytest.skip(f"{DATA} is missing")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a file").touch()
+    (tmp_path / "others").mkdir()
+    (tmp_path / "others" / "x.jsonl").write_text('{"a": 1}\n')
+    # The same in a checkout where it has been measured.
+    monkeypatch.setattr(command, "results_file", lambda name: tmp_path / name)
     with pytest.raises(SystemExit, match=said):
         command.main(words)

@@ -581,6 +581,10 @@ EVALUATIONS = {
         ("--agreement compares the proposals of a mixture: --model NAME",),
         files={"a.json": b'[{"instruction": "q", "output": "a", "generator": "g"}]'},
     ),
+    "the agreement of dialogues": Row(
+        ("eval", "mt-bench", "--model", "team", "--judge", "m", "--agreement"),
+        ("--agreement is for answers, and mt-bench has dialogues",),
+    ),
     "agreement in words": Row(
         ("eval", "gsm8k", "--model", "team", "--agreement=yes"), ("does not take a value",)
     ),

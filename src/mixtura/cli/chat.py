@@ -274,7 +274,7 @@ class ChatSession:
         if advice := ollama_advice(run.trace):
             self._print_notice(advice, "yellow")
         if run.trace.completion and (found := run.trace.completion.agreement):
-            print_agreement(self._aside, found)
+            print_agreement(self._stderr, found)
         if self._prompt.person:
             self._print_notice(turn_footer(run), "dim")
             click.echo()
@@ -321,7 +321,7 @@ class ChatSession:
             return
         self._last = replace(self._last, record=whole)
         if (found := restore_agreement(whole["agreement"])) is not None:
-            print_agreement(self._aside, found)
+            print_agreement(self._stderr, found)
 
     def _retry_question(self, _: str) -> None:
         self._conversation.withdraw_answer()

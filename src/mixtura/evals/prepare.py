@@ -123,6 +123,8 @@ def _resolve_request(request: EvalRequest, plan: MixtureSpec | None) -> EvalRequ
     if (plan is None) != (request.outputs is not None):
         raise ConfigError("either a model answers (--model NAME) or its answers are there already")
     beside = request.against if kind.baseline_has_rows and names_file(request.against) else None
+    if request.agreement and kind.turns > 1:
+        raise ConfigError(f"--agreement is for answers, and {request.task} has dialogues")
     data = request.data or beside or kind.default_data
     if data is None:
         raise ConfigError(f"{request.task} needs a file: --data FILE")
