@@ -69,7 +69,7 @@ class ChoiceStore:
         mine, values = ("", (mixture, model)) if who is None else (
             " AND who = ?", (mixture, model, who),
         )  # fmt: skip
-        with self._store.transaction() as db:
+        with self._store.read_transaction() as db:
             rows = db.fetch_all(
                 "SELECT choice, body FROM choices WHERE mixture = ? AND model = ?"  # noqa: S608
                 f"{mine} ORDER BY chosen, run",

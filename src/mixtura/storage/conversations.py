@@ -90,7 +90,7 @@ class ConversationStore:
         The conversation of that id, or of the run of that id, with all its runs at a glance in
         the order of their beginnings; None where there is none.
         """
-        with self._store.transaction() as db:
+        with self._store.read_transaction() as db:
             conversation = find_conversation_id(db, name)
             runs = load_summaries(db, [conversation], who)
             if not runs:

@@ -80,7 +80,8 @@ class Store(Protocol):
     """
     A database, opened at the first use; threads share the object, processes the database.
 
-    ``transaction`` and ``reading`` are its only ways in: whoever keeps something knows no database.
+    ``transaction`` and ``read_transaction`` are its only ways in: who keeps something knows no
+    database.
     """
 
     settlements: SettlementQueue
