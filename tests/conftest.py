@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 # Without deadlines, so that a busy machine is no failure. For many more examples:
 # pytest --hypothesis-profile thorough
-settings.register_profile("quick", max_examples=30, deadline=None)
+settings.register_profile("quick", max_examples=20, deadline=None)
 settings.register_profile("thorough", max_examples=1000, deadline=None)
 settings.load_profile("quick")
 

@@ -179,6 +179,7 @@ def test_what_cannot_be_selected_from_is_said_before_anything_is_asked(
 typed = shell.typed_command
 
 
+@pytest.mark.soak
 def test_a_killed_command_goes_on_and_writes_the_team_into_the_configuration(tmp_path, typed):
     asked = "--models a other writer --on rows.jsonl --task gsm8k --size 2 --aggregator writer"
     command = ["select", *asked.split(), "--json", "--out", "mixtura.toml"]

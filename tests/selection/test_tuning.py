@@ -236,6 +236,7 @@ def test_a_second_try_on_the_same_prompts_is_told_before_it_is_paid_and_proves_n
         assert "nothing is left" in found["preset"]
 
 
+@pytest.mark.soak
 def test_tries_that_are_planned_each_have_their_part_and_the_file_says_so(tmp_path, typed):
     with running(errs_apart) as upstream:
         start(tmp_path, upstream)
@@ -248,6 +249,7 @@ def test_tries_that_are_planned_each_have_their_part_and_the_file_says_so(tmp_pa
         assert "look 2 of 2 at these prompts: it may spend 0.0190 of the 0.05" in said
 
 
+@pytest.mark.soak
 def test_a_learned_combiner_is_written_with_its_weights_and_answers(tmp_path, typed):
     written(
         tmp_path / "many.jsonl",
