@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 import urllib.request
 
 from tests.support import page_world
@@ -19,8 +18,13 @@ QUESTION = {"model": "team", "messages": [{"role": "user", "content": "Why?"}], 
 BODY = QUESTION | {"mixtura": {"proposals": True}}
 
 
+def open_events(served, run):
+    """A response that has begun: who opened it follows the run."""
+    return urllib.request.urlopen(f"{served.url}/api/runs/{run}/events", timeout=60)
+
+
 def follow(served, run):
-    with urllib.request.urlopen(f"{served.url}/api/runs/{run}/events") as response:
+    with open_events(served, run) as response:
         return response.read().decode()
 
 
@@ -30,17 +34,10 @@ def test_a_run_is_followed_from_its_start_by_everyone_and_forgotten_once_it_is_s
     gate = page_world.Gate()
     upstream.scripts["chief"] = Script(page_world.ANSWER, ever=gate)
     run = served.post("/api/runs", BODY).json["run"]
-    told = []
-    followers = [
-        threading.Thread(target=lambda: told.append(follow(served, run))) for _ in range(2)
-    ]
-    for one in followers:
-        one.start()
-    gate.let()
-    for one in followers:
-        one.join(60)
+    with open_events(served, run) as first, open_events(served, run) as second:
+        gate.let()
+        told = [one.read().decode() for one in (first, second)]
 
-    assert len(told) == 2
     assert all('"run_started"' in one and one.endswith("data: [DONE]\n\n") for one in told)
     assert served.get(f"/api/runs/{run}").json["state"] == "answered"
     while served.get(f"/api/runs/{run}/events").status != 404:
