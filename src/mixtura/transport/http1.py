@@ -99,9 +99,17 @@ class Http1Connection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)  # uvloop's is none by its class
         if self._poller is not None:
-            self.transport.pause_reading()
-            self._fd = transport.get_extra_info("socket").fileno()
-            self._poller.register_reader(self._fd, self.response)
+            # Before Python 3.11.4 a transport begins to read after this call, even if it was told
+            # not to: two would read one socket, and one would take a broken connection's error.
+            self._loop.call_soon(self._read_by_poller)
+
+    def _read_by_poller(self) -> None:
+        if self._lost or self.transport.is_closing():
+            return
+        assert self._poller is not None
+        self.transport.pause_reading()
+        self._fd = self.transport.get_extra_info("socket").fileno()
+        self._poller.register_reader(self._fd, self.response)
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002
         return self._view
