@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 
 import pytest
 
@@ -26,7 +27,7 @@ def test_a_damaged_journal_is_told_in_words(table, column, value, shell):  # noq
     words = ("batch", "in.jsonl", "out.jsonl", "-m", "ann")
     assert shell.run(*words).code == 0
     written = (shell.desk.folder / "out.jsonl").read_bytes()
-    with sqlite3.connect(shell.desk.folder / "out.jsonl.journal", timeout=30) as db:
+    with closing(sqlite3.connect(shell.desk.folder / "out.jsonl.journal", timeout=30)) as db, db:
         if table == "settings":
             changed = db.execute("UPDATE settings SET value = ? WHERE name = ?", (value, column))
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime
 
 import pytest
@@ -423,7 +424,7 @@ def test_a_ledger_that_version_0_1_left_with_impossible_sums_refuses_no_one(tmp_
     book = DailySpendLedger(store, "day")
     book.used_today()
     day = book._current_day()
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path)) as db, db:
         db.execute("INSERT INTO spent VALUES ('day', ?, 0.5, ?)", (day, 2**63 - 1))
         rows = [("day", day, 0.1, 2**62)] * 3
         db.executemany("INSERT INTO held (purse, day, dollars, tokens) VALUES (?, ?, ?, ?)", rows)
@@ -496,7 +497,7 @@ def test_one_bad_upstream_changes_nothing_for_the_calls_of_others_in_the_same_se
     assert "Traceback" not in log
     assert len(bad.records) > len(plays) - 2 * len(WAITS)
     (store,) = tmp_path.glob("state/**/*.sqlite")
-    with sqlite3.connect(store) as db:
+    with closing(sqlite3.connect(store)) as db, db:
         dollars, tokens = db.execute("SELECT sum(dollars), sum(tokens) FROM spent").fetchone()
         held = db.execute("SELECT count(*) FROM held").fetchone()
     assert tokens < 200 * (len(plays) * 4)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import sqlite3
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from hashlib import sha256
 from urllib.parse import urlsplit
 
@@ -200,7 +200,7 @@ def test_a_damaged_store_is_told_in_words(desk):
         client.call("ask", '{"question": "Why?", "mixture": "ann"}')
         uri = client.send("resources/list", "{}").text.partition('"uri":"')[2].partition('"')[0]
         (path,) = desk.folder.parent.rglob("mixtura.sqlite")
-        with sqlite3.connect(path, timeout=30) as db:
+        with closing(sqlite3.connect(path, timeout=30)) as db, db:
             db.execute("UPDATE runs SET body = ?", (b"\xff\xfe damaged",))
         db.close()
         for method, params in (("resources/list", "{}"), ("resources/read", f'{{"uri": "{uri}"}}')):

@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
@@ -349,7 +350,7 @@ def test_a_file_that_is_no_store_is_a_clear_error(tmp_path):
 
 def test_a_store_of_a_newer_version_is_not_touched(tmp_path):
     path = tmp_path / "s.sqlite"
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path)) as db, db:
         db.execute("PRAGMA user_version = 99")
     db.close()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import sqlite3
+from contextlib import closing
 
 import openai
 import pytest
@@ -160,7 +161,7 @@ def test_damaged_batches_and_files_are_told_in_words_and_hold_up_no_other(upstre
         batch = waited(client, begun(client, lines(row(1))))
         (path,) = (tmp_path / "state").rglob("*.sqlite")
         (path.parent / "batches" / "batch_x").mkdir(parents=True, exist_ok=True)
-        with sqlite3.connect(path, timeout=30) as db:
+        with closing(sqlite3.connect(path, timeout=30)) as db, db:
             for number, body in enumerate((b"\xff\xfe", "{", "[]", '{"id": 1}', "null", "9" * 99)):
                 db.execute(
                     "INSERT INTO batches (id, who, created, status, body) VALUES (?, ?, ?, ?, ?)",

@@ -13,6 +13,7 @@ import threading
 import time
 import tracemalloc
 import zlib
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -317,7 +318,7 @@ def test_a_damaged_store_is_told_in_words_and_answers_are_given(upstream, tmp_pa
     (tmp_path / "mixtura.toml").write_text(team(upstream, "a", "b", "chief"))
     path = tmp_path / "state" / "mixtura" / "mixtura.sqlite"
     kept(path, *(f"20260101-aaaaaa{i:02}" for i in range(20)))
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path)) as db, db:
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     db.close()
     path.write_bytes(damage(path.read_bytes()))
@@ -342,7 +343,7 @@ def test_a_damaged_store_is_told_in_words_and_answers_are_given(upstream, tmp_pa
 def test_one_damaged_run_hides_no_other(tmp_path, body):
     path = tmp_path / "state" / "mixtura" / "mixtura.sqlite"
     kept(path, "20260101-aaaaaaaa", "20260101-bbbbbbbb")
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path)) as db, db:
         wrong = (body, b"\xff\xfe", "20260101-aaaaaaaa")
         db.execute("UPDATE runs SET body = ?, question = CAST(? AS TEXT) WHERE id = ?", wrong)
     db.close()

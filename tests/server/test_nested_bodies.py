@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import zlib
+from contextlib import closing
 
 import pytest
 
@@ -66,7 +67,7 @@ def test_a_conversation_is_exported_run_by_run_and_a_damaged_one_hides_no_other(
     assert [turn["id"] for turn in whole["turns"]] == runs
     assert all(turn["calls"][0]["request"] for turn in whole["turns"])
     (path,) = (server.folder / "state").rglob("*.sqlite")
-    with sqlite3.connect(path, timeout=30) as db:
+    with closing(sqlite3.connect(path, timeout=30)) as db, db:
         db.execute("UPDATE runs SET body = ? WHERE id = ?", (zlib.compress(b"{"), runs[1]))
     db.close()
     again = json.loads(server.get(f"/api/conversations/{runs[0]}/json").body)

@@ -6,7 +6,7 @@ import asyncio
 import json
 import sqlite3
 import urllib.request
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from hashlib import sha256
 
 import httpx
@@ -310,7 +310,7 @@ def test_where_nothing_is_to_be_kept_the_first_turn_says_so(tmp_path, upstream, 
     asyncio.run(main())
     store = tmp_path / "state" / "mixtura" / "mixtura.sqlite"
     if store.exists():
-        with sqlite3.connect(store) as db:
+        with closing(sqlite3.connect(store)) as db, db:
             assert db.execute("SELECT count(*) FROM responses").fetchone() == (0,)
         db.close()
 

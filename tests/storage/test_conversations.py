@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import pytest
 
@@ -191,7 +192,7 @@ def test_one_damaged_run_hides_no_other_conversation(column, tmp_path):
     book = RunStore(open_store(parse_store_address(str(path), tmp_path)))
     whole, damaged = keep(book, 1), keep(book, 2)
     for value in ("soon", b"\xff\xfe", -1, 2**62, float("inf")):
-        with sqlite3.connect(path, timeout=30) as db:
+        with closing(sqlite3.connect(path, timeout=30)) as db, db:
             db.execute(f"UPDATE runs SET {column} = ? WHERE id = ?", (value, damaged))
         db.close()
         listed = book.conversations.list_conversations(10)

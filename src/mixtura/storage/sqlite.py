@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
+import weakref
 from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -157,6 +158,7 @@ class SqliteStore:
         self._clock = clock
         self._lock_timeout = lock_timeout
         self._connection: sqlite3.Connection | None = None
+        self._finalizer: weakref.finalize[[], SqliteStore] | None = None
         self._busy_timeout: float | None = None
         """Seconds that the connection waits for a lock."""
         self._lock = threading.RLock()
@@ -184,9 +186,9 @@ class SqliteStore:
     def close(self) -> None:
         """Close the file; the next use opens it again."""
         with self._lock:
-            if self._connection is not None:
-                self._connection.close()
-                self._connection = None
+            if self._finalizer is not None:
+                self._finalizer()
+            self._connection = None
             self.owners.close()
 
     @contextmanager
@@ -292,6 +294,9 @@ class SqliteStore:
                 raise self._store_error(error, busy=True) from None
             raise self._unusable_error(error) from None
         self._connection, self._busy_timeout = connection, None
+        # A store that nobody closed is let go with its connection: Python 3.13 warns of one left.
+        self._finalizer = weakref.finalize(self, connection.close)
+        self._finalizer.atexit = False
         return connection
 
     def _migrate_schema(self, connection: sqlite3.Connection) -> None:
