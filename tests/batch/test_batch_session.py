@@ -188,7 +188,7 @@ def test_a_kept_call_whose_place_was_not_cleared_is_not_lost(tmp_path):
         asyncio.run(keep(calls))
 
     with closing(CallJournal(tmp_path / "journal", price)) as calls:
-        assert calls.spent["lost"].calls == 1, "the other one"
+        assert calls.spent_by_kind["lost"].calls == 1, "the other one"
 
 
 def test_whoever_waits_for_the_journal_is_told_of_any_error(tmp_path):

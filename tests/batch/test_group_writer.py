@@ -133,9 +133,9 @@ def test_what_answers_cost_is_known_before_they_are_committed(tmp_path):
     async def keep():
         waiting = calls.keep_answer(key_of(1), "m", answer)
         assert not waiting.done()
-        assert (calls.made, calls.dollars, calls.spent["answer"].tokens) == (1, 1.0, 9)
+        assert (calls.made, calls.dollars, calls.spent_by_kind["answer"].tokens) == (1, 1.0, 9)
         await waiting
-        assert (calls.made, calls.dollars, calls.spent["answer"].tokens) == (1, 1.0, 9)
+        assert (calls.made, calls.dollars, calls.spent_by_kind["answer"].tokens) == (1, 1.0, 9)
 
     with closing(CallJournal(tmp_path / "journal", price)) as calls:
         asyncio.run(keep())
@@ -150,4 +150,4 @@ def test_calls_under_way_that_an_earlier_version_has_left_are_counted_as_lost(tm
 
     for _ in range(2):  # once, however often the journal is opened
         with closing(CallJournal(path, price)) as calls:
-            assert (calls.spent["lost"].calls, calls.spent["lost"].tokens) == (1, 7)
+            assert (calls.spent_by_kind["lost"].calls, calls.spent_by_kind["lost"].tokens) == (1, 7)

@@ -93,7 +93,7 @@ def test_calls_are_merged_before_an_answer_is_used_and_not_made_again_by_another
             for part in parts:  # as after a lost reply
                 await merged.merge(part)
             assert calls.made == 15
-            assert calls.spent["answer"].calls == 15
+            assert calls.spent_by_kind["answer"].calls == 15
 
             await second.add_rows(make_tasks(5, looks_up=True))
             again, _ = await take_answers(second, merged, 5, calls.writer.find_call)
@@ -151,14 +151,14 @@ def test_what_a_dead_worker_kept_and_lost_is_merged_once_whatever_is_killed_mean
         merged = MergedJournal(calls)
         part = None
         merge_left_journals(merged, left, price)
-        lost = calls.spent["lost"].calls
+        lost = calls.spent_by_kind["lost"].calls
         assert lost + calls.journal.count_calls() == 2
         assert calls.earlier_calls == calls.journal.count_calls()
         assert not left.exists()
         part = merged.merged_number(name)
     with closing(CallJournal(tmp_path / "journal", price)) as calls:
         assert MergedJournal(calls).merged_number(name) == part
-        assert calls.spent["lost"].calls == lost
+        assert calls.spent_by_kind["lost"].calls == lost
     assert not in_flight_path(left / name).exists()
 
 

@@ -79,7 +79,7 @@ class CallJournal:
         """A call that is not kept already fails at once."""
 
     @property
-    def spent(self) -> dict[str, SpentTotals]:
+    def spent_by_kind(self) -> dict[str, SpentTotals]:
         """What all calls of each kind have cost, those of earlier processes too."""
         if self._writer is not None:
             self._writer.pack_calls()
@@ -88,7 +88,7 @@ class CallJournal:
     @property
     def dollars(self) -> float:
         """What all calls have cost, those of earlier processes too."""
-        return sum(one.dollars for one in self.spent.values())
+        return sum(one.dollars for one in self.spent_by_kind.values())
 
     @property
     def writer(self) -> GroupWriter[_MadeCall]:

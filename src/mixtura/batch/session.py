@@ -188,7 +188,7 @@ class BatchSession:
             await asyncio.sleep(TICK_SECONDS)
 
     def _report(self) -> None:
-        now, spent = self.progress, self.calls.spent.values()
+        now, spent = self.progress, self.calls.spent_by_kind.values()
         now.seconds = time.monotonic() - self._began
         now.tokens = sum(one.tokens for one in spent)
         now.unpriced = sum(one.unpriced for one in spent)
@@ -202,7 +202,7 @@ class BatchSession:
             self.on_progress(now)
 
     def _build_outcome(self, ending: Ending) -> BatchOutcome:
-        now, spent = self.progress, self.calls.spent
+        now, spent = self.progress, self.calls.spent_by_kind
         lost = spent["lost"]
         failed = now.failed
         whole = ending == "done"

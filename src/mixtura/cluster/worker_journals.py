@@ -128,7 +128,7 @@ class MergedJournal:
         else:
             self._calls.made += len(calls)
         for amount in spent:
-            self._calls.spent[amount.kind].add(amount)
+            self._calls.spent_by_kind[amount.kind].add(amount)
 
 
 def _subtract(amount: SpentAmount, before: SpentAmount | None) -> SpentAmount:

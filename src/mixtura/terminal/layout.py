@@ -79,7 +79,7 @@ def _narrow_texts(widths: list[int], places: Sequence[int], excess: int) -> set[
     return narrowed
 
 
-def indented(text: str, style: str = "", by: int = 2) -> Padding:
+def indent_line(text: str, style: str = "", by: int = 2) -> Padding:
     """A line of text that stands *by* columns in, the lines that it is broken into as well."""
     return Padding(Text(text, style), (0, 0, 0, by), expand=False)
 
@@ -87,7 +87,7 @@ def indented(text: str, style: str = "", by: int = 2) -> Padding:
 def print_indented(console: Console, text: str, style: str = "") -> None:
     """The same, printed: broken between words at a terminal, whole in a log."""
     if console.is_terminal:
-        console.print(indented(text, style))
+        console.print(indent_line(text, style))
     else:
         console.print(Text(f"  {text}", style), soft_wrap=True)
 

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mixtura.core.text import pluralize_count, to_one_line
-from mixtura.terminal.layout import indented, plain_table
+from mixtura.terminal.layout import indent_line, plain_table
 from mixtura.terminal.phrases import format_dollars
 
 if TYPE_CHECKING:
@@ -31,7 +31,8 @@ def render_selection(selection: SelectionResult, width: int) -> RenderableType:
         Text("\nWhy each is in", "bold"),
     ]
     parts += [
-        indented(f"{to_one_line(one.model)}: {to_one_line(one.why)}") for one in selection.best.why
+        indent_line(f"{to_one_line(one.model)}: {to_one_line(one.why)}")
+        for one in selection.best.why
     ]
     parts += [Text("\nOn the held-out prompts", "bold"), *map(_baseline_text, selection.against)]
     parts += [Text("\nRoles", "bold"), _roles_table(selection.roles)]
@@ -73,7 +74,7 @@ def _overfit_warning(best: ChosenTeam) -> str:
 
 def _baseline_text(row: HeldOutComparison) -> Padding:
     what = {"alone": "the best model alone", "single-proposer": "the best draws of one model"}
-    return indented(f"against {to_one_line(row.name)}, {what[row.kind]}: {row.verdict}")
+    return indent_line(f"against {to_one_line(row.name)}, {what[row.kind]}: {row.verdict}")
 
 
 # ---- tables
@@ -106,7 +107,7 @@ def _diversity_texts(selection: SelectionResult) -> list[Padding]:
             f"some candidate is right on {top.value:.0%} ({top.low:.0%} to {top.high:.0%}):"
             " no choice among drafts does better"
         )
-    return [indented(one) for one in lines]
+    return [indent_line(one) for one in lines]
 
 
 def _candidates_table(rows: Sequence[TriedTeam], width: int) -> Table:

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mixtura.core.text import pluralize_count, to_one_line
-from mixtura.terminal.layout import indented, plain_table
+from mixtura.terminal.layout import indent_line, plain_table
 from mixtura.terminal.phrases import format_dollars
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def render_tuning(found: TuneResult) -> RenderableType:
     name = to_one_line(found.written_plan.name)
     kind = "" if found.is_mixture else " alone: no mixture is proved"
     parts: list[RenderableType] = [Text(f"{name}{kind}", "bold")]
-    parts += [indented(line) for line in found.proof_lines()]
+    parts += [indent_line(line) for line in found.proof_lines()]
     parts += [Text(f"{to_one_line(one)}.", "yellow") for one in found.warnings]
     parts += [Text("\nMembers", "bold"), _roles_table(found)]
     parts += [Text("\nTried, by the score on the prompts that chose", "bold"), _tried_table(found)]
