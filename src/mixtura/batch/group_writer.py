@@ -16,11 +16,10 @@ from mixtura.storage.batch_journal import BatchJournal, SpentAmount, SpentTotals
 T = TypeVar("T")
 Call = TypeVar("Call")
 
-GROUP_SECONDS = 0.004
-"""Seconds in which answers gather for one commit. They hold no place at their endpoint then."""
-BUSY_CALLS, BUSY_SECONDS = 4, 0.12
-"""Where so many came in the last group, the next one gathers longer: a commit takes the processor
-for as long as some hundred calls do."""
+GROUP_SECONDS = 0.008
+"""Seconds in which answers gather for one commit, at the least: where commits take longer, the
+next group gathers until the last one is written. Longer waits cost more than the commits that they
+save, since nothing of a call is in the processor's cache any more once it goes on."""
 FULL_CALLS = 500
 """So many are enough for a commit: they wait no longer."""
 PACKED_TOGETHER = 32
@@ -90,7 +89,6 @@ class GroupWriter(Generic[Call]):
         self._lookups: list[tuple[bytes, asyncio.Future[bytes | None]]] = []
         self._timer: asyncio.TimerHandle | None = None
         """When the group is handed over."""
-        self._last_calls = 0
         self._is_writing = False
         """The thread has a group."""
         self._waits = False
@@ -172,8 +170,7 @@ class GroupWriter(Generic[Call]):
     # ---- in the loop
 
     def _start_timer(self) -> None:
-        wait = BUSY_SECONDS if self._last_calls >= BUSY_CALLS else GROUP_SECONDS
-        self._timer = self._loop.call_later(wait, self._hand_over)
+        self._timer = self._loop.call_later(GROUP_SECONDS, self._hand_over)
 
     def _hand_lookups_over(self) -> None:
         lookups, self._lookups = self._lookups, []
@@ -187,7 +184,6 @@ class GroupWriter(Generic[Call]):
         if self._timer is not None:
             self._timer.cancel()
         group, self._group, self._timer = self._group, _Group(), None
-        self._last_calls = len(group.kept)
         self._is_writing, self._waits = True, False
         self._work.put(group)
 
