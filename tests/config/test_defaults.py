@@ -13,16 +13,10 @@ from genai_prices.data import providers as priced
 from mixtura import Sampling, Usage, ask
 from mixtura.catalog import providers
 from mixtura.catalog.model_strength import find_strength, sort_by_strength
+from mixtura.config.auto_defaults import choose_team_across, detect_defaults, find_provider_keys
 from mixtura.config.config import load
 from mixtura.config.embedded_model import embedded_settings
-from mixtura.config.plan import (
-    EMBEDDED_MODEL,
-    MixtureSpec,
-    choose_team_across,
-    detect_defaults,
-    find_provider_keys,
-    parse_member,
-)
+from mixtura.config.plan import EMBEDDED_MODEL, MixtureSpec, parse_member
 from mixtura.prompts.synthesis import paper
 from tests.conftest import run
 from tests.support import config_files

@@ -11,10 +11,10 @@ import click
 
 from mixtura.catalog.command_tools import FoundTool
 from mixtura.catalog.user_files import write_whole
+from mixtura.config.auto_defaults import find_provider_keys
 from mixtura.config.config import Config
 from mixtura.config.local_council import find_usable_tools
 from mixtura.config.paths import config_folder, find_config_file
-from mixtura.config.plan import find_provider_keys
 from mixtura.config.registry import DEFAULT, USE_COMMANDS
 from mixtura.core.text import to_one_line
 

@@ -15,6 +15,7 @@ from mixtura.cli.common import POSITIVE_DOLLARS, name_callback
 from mixtura.cli.dry_run import find_missing
 from mixtura.cli.help_layout import MixturaCommand
 from mixtura.cli.init_conversation import converse, print_team, read_back, say
+from mixtura.config.auto_defaults import find_provider_keys
 from mixtura.config.first_file import (
     FoundModels,
     check_member_names,
@@ -24,7 +25,6 @@ from mixtura.config.first_file import (
 )
 from mixtura.config.local_servers import FoundServer, find_local_servers
 from mixtura.config.paths import config_folder, models_folder
-from mixtura.config.plan import find_provider_keys
 from mixtura.core.errors import ConfigError
 
 MAX_SHOWN_MODELS = 4

@@ -240,9 +240,12 @@ class Config:
         Raises ConfigError, also for caps that are negative, infinite or not a number.
         """
         check_caps(max_cost, deadline)
-        known = calibrations.find_calibration(self.calibration_folder, plan)
-        pattern = replace(self.build_mixture(plan), turns=turns, calibration=known)
         reporters = [self.reporter_name(plan)] if agreement else []
+        pattern = replace(
+            self.build_mixture(plan),
+            turns=turns,
+            calibration=calibrations.find_calibration(self.calibration_folder, plan),
+        )
         mixture: Composite = pattern
         for name in reporters:
             mixture = AgreementReported.of(pattern, self.model(name))

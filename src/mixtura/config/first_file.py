@@ -11,16 +11,10 @@ from urllib.parse import urlsplit
 
 from mixtura.catalog import downloads, local_models
 from mixtura.catalog.providers import model_quirks
+from mixtura.config.auto_defaults import choose_team_across, detect_defaults
 from mixtura.config.config import Config
 from mixtura.config.local_servers import FoundServer
-from mixtura.config.plan import (
-    AUTO,
-    AUTO_TEAM,
-    EMBEDDED_MODEL,
-    choose_team_across,
-    detect_defaults,
-    parse_member,
-)
+from mixtura.config.plan import AUTO, AUTO_TEAM, EMBEDDED_MODEL, parse_member
 from mixtura.config.toml_text import key_to_toml, value_to_toml
 from mixtura.core.errors import ConfigError
 from mixtura.core.types import Usage

@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 from mixtura.catalog.command_tools import FoundTool, find_installed_tools
 from mixtura.catalog.providers import model_family
+from mixtura.config.auto_defaults import AutoDefaults
 from mixtura.config.local_servers import FoundServer, find_local_servers
-from mixtura.config.plan import INLINE_MARKS, AutoDefaults, Environment
+from mixtura.config.plan import INLINE_MARKS, Environment
 
 SERVER_TITLES = ("Ollama", "LM Studio", "llama.cpp")
 """Servers whose models a team is made of without a word: they are on this machine, and free."""

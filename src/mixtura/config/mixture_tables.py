@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from mixtura.config import pattern_settings, toml_document
+from mixtura.config.auto_defaults import AutoDefaults
 from mixtura.config.mistakes import Mistakes
 from mixtura.config.plan import (
     AUTO,
     AUTO_TEAM,
-    AutoDefaults,
     MemberSpec,
     MixtureSpec,
     check_samples,

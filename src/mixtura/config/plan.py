@@ -6,16 +6,12 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
-from itertools import cycle, islice, zip_longest
-from typing import Self
+from typing import NamedTuple, Self
 
 import msgspec
 
-from mixtura.catalog import providers
-from mixtura.catalog.model_strength import find_strength, is_far_weaker, sort_by_strength
 from mixtura.catalog.patterns import find_pattern, pattern_names
 from mixtura.config import toml_document
-from mixtura.config.embedded_model import embedded_settings
 from mixtura.core.credentials import looks_like_key
 from mixtura.core.errors import ConfigError
 from mixtura.core.text import unknown_name_message
@@ -108,6 +104,18 @@ class MixtureSpec:
         pattern = self.pattern_with_aggregator or self.pattern
         return replace(self, aggregator=model, pattern=pattern, pattern_with_aggregator=None)
 
+    def rename_members(self, meanings: Mapping[str, str]) -> MixtureSpec:
+        """Its members by what their names mean: `default` by the name it stands for."""
+        if not meanings.keys() & self.member_names():
+            return self
+        layers = tuple(
+            tuple(replace(seat, model=meanings.get(seat.model, seat.model)) for seat in row)
+            for row in self.layers
+        )
+        return replace(
+            self, layers=layers, aggregator=meanings.get(self.aggregator, self.aggregator)
+        )
+
     @property
     def answering_models(self) -> set[str]:
         """Those whose words are the answer: the aggregator, or proposers that are chosen from."""
@@ -176,6 +184,94 @@ class MixtureSpec:
         return self.where.add_location(["mixtures", self.name, *path])
 
 
+class RequestedSeat(NamedTuple):
+    """A member that a caller names."""
+
+    member: MemberSpec
+    whole: bool
+    """It is written out, as a file has it, and not called by its name alone."""
+
+
+class TeamChanges(NamedTuple):
+    """What a caller wants otherwise than a mixture has it; None leaves it as it is."""
+
+    proposers: tuple[RequestedSeat, ...] | None = None
+    aggregator: RequestedSeat | None = None
+    layers: int | None = None
+    """In the paper's count."""
+
+
+class ResolvedTeam(NamedTuple):
+    """The plan that a team comes to."""
+
+    plan: MixtureSpec
+    added: frozenset[str]
+    """Its members that do not come with a configured mixture."""
+
+
+def resolve_team(
+    plan: MixtureSpec, changes: TeamChanges, meanings: Mapping[str, str], *, is_configured: bool
+) -> ResolvedTeam:
+    """
+    What *plan* comes to with *changes*. *meanings*: what names such as `default` mean;
+    *is_configured*: its own members come with it.
+    """
+    plan = plan.rename_members(meanings)
+    own = plan.member_names() if is_configured else set[str]()
+    if changes != TeamChanges():
+        plan = _change_members(plan, changes)
+        own &= _kept_members(plan, changes)
+        plan = plan.rename_members(meanings)
+    return ResolvedTeam(plan, frozenset(plan.member_names() - own))
+
+
+def _change_members(plan: MixtureSpec, changes: TeamChanges) -> MixtureSpec:
+    """*plan* with the members and the depth of *changes*; all else in it stays as it was."""
+    if changes.proposers is not None:
+        row = _replace_proposers(plan, changes.proposers)
+        plan = replace(plan, layers=(row,) * max(len(plan.layers), 1))
+    if changes.layers is not None:
+        rows = plan.layers[: changes.layers - 1]
+        # More layers repeat the last one, as the paper's do.
+        rows += (plan.layers[-1],) * (changes.layers - 1 - len(rows))
+        plan = replace(plan, layers=rows)
+    smallest = min((sum(s.samples for s in row) for row in plan.layers), default=1)
+    # Fewer proposers could not reach the configured quorum.
+    plan = replace(plan, quorum=min(plan.quorum, smallest))
+    if changes.aggregator is not None:
+        last, whole = changes.aggregator
+        plan = plan.with_aggregator(last.model)
+        if whole:
+            plan = replace(plan, answer=last.sampling, answer_persona=last.persona)
+    return plan
+
+
+def _replace_proposers(plan: MixtureSpec, seats: Sequence[RequestedSeat]) -> tuple[MemberSpec, ...]:
+    """
+    New proposers; one that was there already and is called by its name alone keeps its persona
+    and its sampling.
+    """
+    before = {member.model: member for row in reversed(plan.layers) for member in row}
+    return tuple(
+        member if whole else replace(before.get(member.model, member), samples=member.samples)
+        for member, whole in seats
+    )
+
+
+def _kept_members(plan: MixtureSpec, changes: TeamChanges) -> set[str]:
+    """
+    Members of a changed *plan* that stand where their mixture has them, and that *changes* do not
+    name.
+
+    An aggregator with no proposers before it is no longer a part of the mixture.
+    """
+    if not plan.layers:
+        return set()
+    rows = plan.layers if changes.proposers is None else ()
+    kept = {member.model for row in rows for member in row} | set(plan.fallbacks)
+    return kept if changes.aggregator is not None else kept | {plan.aggregator}
+
+
 def parse_member(text: str) -> MemberSpec:
     """``NAME`` or ``NAME*3``. Raises ConfigError when what follows the star is no number."""
     name, star, times = text.rpartition("*")
@@ -233,128 +329,3 @@ def uniform_layers(
     return MixtureSpec(
         name, rows, aggregator or proposers[0].model, sampling=Sampling(temperature=0.7)
     )
-
-
-class AutoDefaults:
-    """What this machine has, when nothing is configured: a key, Ollama, or the embedded model."""
-
-    def __init__(
-        self,
-        team: Sequence[str],
-        aggregator: str,
-        why: str,
-        drafts: Sampling | None = None,
-        answer: Sampling | None = None,
-        *,
-        persona: str | None = None,
-        pattern: str | None = None,
-        is_across: bool = False,
-    ) -> None:
-        self.team = tuple(
-            replace(parse_member(name), sampling=drafts or Sampling(), persona=persona)
-            for name in team
-        )
-        self.pattern = pattern
-        """What makes the answer of the mixture `default`, where that is no aggregator."""
-        self.aggregator = aggregator
-        self.why = why
-        self.answer = answer or Sampling()
-        self.is_across = is_across
-        """Whether it is a team of several providers' models, so that one had to be chosen."""
-
-    @property
-    def is_embedded(self) -> bool:
-        return self.aggregator == EMBEDDED_MODEL
-
-
-MAX_TEAM = 4
-"""Proposers of a team across providers: more cost more and wait for the slowest."""
-
-
-def find_provider_keys(environ: Environment) -> dict[str, str]:
-    """Hosted providers that models can be chosen from, and the variable with the key of each."""
-    return {
-        name: key
-        for name, provider in providers.providers().items()
-        if provider.aggregator and not provider.local
-        if (key := next((key for key in provider.keys if environ.get(key)), None))
-    }
-
-
-def choose_team_across(keys: Mapping[str, str]) -> AutoDefaults:
-    """
-    A team of the models of several providers: the strongest known one writes the answer.
-
-    *keys*: the variable with the key of each provider. Each proposes with its first usual model
-    that is not far weaker than the aggregator, in the order of their strongest ones; a provider
-    whose models all are is left out. With fewer than three models, some propose twice.
-    """
-    known = providers.providers()
-    ranked = sort_by_strength([f"{name}/{known[name].aggregator}" for name in keys])
-    order = [name.partition("/")[0] for name in ranked]
-    aggregator = ranked[0]
-
-    def good_models(name: str) -> list[str]:
-        strongest = f"{name}/{known[name].aggregator}"
-        if is_far_weaker(strongest, aggregator):  # whatever is known of its others
-            return []
-        usual = [f"{name}/{model.partition('*')[0]}" for model in known[name].usual]
-        return [one for one in usual if not is_far_weaker(one, aggregator)] or [strongest]
-
-    by_provider = {name: good_models(name) for name in order}
-    left_out = [keys[name] for name, models in by_provider.items() if not models]
-    rounds = zip_longest(*by_provider.values())
-    pairs = [model for models in rounds for model in models if model]
-    team = list(islice(cycle(pairs), max(3, min(len(order) - len(left_out), MAX_TEAM))))
-    why = f"{_join_words(list(keys.values()))} are set"
-    if (found := find_strength(aggregator)) is not None:
-        why += (
-            f"; {aggregator} is ranked first by list price, a rough guide to strength"
-            f" (prices of {found.date})"
-        )
-    if left_out:
-        why += f"; the models of {_join_words(left_out)} are left out as far weaker"
-    return AutoDefaults(team, aggregator, why, is_across=True)
-
-
-def _join_words(words: Sequence[str]) -> str:
-    """``a, b and c``."""
-    return f"{', '.join(words[:-1])} and {words[-1]}" if len(words) > 1 else words[0]
-
-
-def detect_defaults(
-    environ: Environment,
-    here: AutoDefaults | None = None,
-    pulled: Sequence[str] = (),
-    *,
-    is_ollama_silent: bool = True,
-) -> AutoDefaults:
-    """
-    Choose: the provider whose key is set, a team across several of them, else the team *here* of
-    this machine's servers and tools, else the starter team once it was pulled, else the embedded
-    model.
-
-    *pulled* has the members of the starter team that are on this machine. *is_ollama_silent*:
-    it does not answer, rather than having no models.
-    """
-    keys = find_provider_keys(environ)
-    if len(keys) > 1:
-        return choose_team_across(keys)
-    for name, key in keys.items():
-        provider = providers.providers()[name]
-        team = [f"{name}/{model}" for model in provider.usual]
-        return AutoDefaults(team, f"{name}/{provider.aggregator}", f"{key} is set")
-    if here is not None:
-        return here
-    if len(pulled) > 1:
-        why = "the starter team is on this machine"
-        return AutoDefaults(
-            pulled, pulled[0], why, Sampling(max_tokens=512), Sampling(max_tokens=1024)
-        )
-    silent = "does not answer" if is_ollama_silent else "has no models"
-    why = f"no API key is set and Ollama {silent}"
-    use = embedded_settings()
-    return AutoDefaults(
-        [f"{use.model}*{use.samples}"], use.model, why, use.draft, use.answer,
-        persona=use.persona, pattern=use.pattern,
-    )  # fmt: skip

@@ -16,6 +16,7 @@ from mixtura.catalog import downloads, local_models, providers
 from mixtura.catalog.command_tools import command_tools, split_command_name
 from mixtura.catalog.user_files import expand_home
 from mixtura.config import toml_document
+from mixtura.config.auto_defaults import AutoDefaults, detect_defaults, find_provider_keys
 from mixtura.config.local_council import NOT_LOOKED, find_council
 from mixtura.config.mistakes import Mistakes
 from mixtura.config.mixture_plans import MixturePlans
@@ -27,14 +28,11 @@ from mixtura.config.plan import (
     AUTO,
     AUTO_TEAM,
     INLINE_MARKS,
-    AutoDefaults,
     Environment,
     MemberSpec,
     MixtureSpec,
     PatternChoice,
     check_name,
-    detect_defaults,
-    find_provider_keys,
     parse_inline,
 )
 from mixtura.config.provider_keys import collect_secrets, list_key_variables

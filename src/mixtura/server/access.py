@@ -147,12 +147,8 @@ class ApiClient:
         if self._requests:
             self._requests.consume_amount(1)
 
-    def reserve_tokens(self, tokens: int) -> None:
-        """Take what a request will use at least, before it is run."""
-        self.record_token_usage(tokens)
-
     def record_token_usage(self, tokens: int) -> None:
-        """Count what a request has used, beyond what was reserved."""
+        """Count what a request will use at least, before it is run; then what it used beyond."""
         if self._tokens:
             self._tokens.consume_amount(tokens)
 

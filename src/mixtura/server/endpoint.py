@@ -46,16 +46,16 @@ async def handle_request(
         if call.reply is not None:  # a model that the client may not use is still refused
             service.chooser.choose_mixture(call, client)
             return _canned_http_response(call, call.reply)
-        tokens = 0
-        if client.has_token_limit:
-            # a short body may refer to a stored conversation
-            size = max(len(body), estimate_request_bytes(call.request))
-            tokens = await run_in_thread_if_large(size, _longest_prompt_tokens, call)
-        job = service.create_job(call, client, tokens=tokens, size=len(body))
+        job = service.create_job(call, client, size=len(body))
         scope[JOB_KEY] = job  # for whoever writes a log
         if (place := scope.get(PLACE_KEY)) is not None:
             job.take_place(place)
-        await service.fit_to_window(job)
+        if client.has_token_limit:
+            # a short body may refer to a stored conversation
+            size = max(len(body), estimate_request_bytes(call.request))
+            job.reserve_tokens(await run_in_thread_if_large(size, _longest_prompt_tokens, call))
+        if call.truncate:
+            await service.fit_to_window(job)
         if job.call.stream:
             return StreamingAnswer(service, api, job)
         answers = await run_until_disconnect(service.runner.run_job(job), receive)

@@ -36,10 +36,10 @@ class Job:
     deadline: float | None
     """Seconds that the whole call may take; None for no limit."""
     new_id: Callable[[], str]
-    reserved: int
-    """Tokens that were charged beforehand to the client's limit for this minute."""
     size: int = 0
     """Bytes of the body of its HTTP request."""
+    reserved: int = 0
+    """Tokens that were charged beforehand to the client's limit for this minute."""
     redactor: Redactor = field(default_factory=current_redactor)
     """Removes the secrets that its client may not see, and the client's own key."""
     started: float = field(default_factory=time.time)
@@ -71,6 +71,12 @@ class Job:
         if place.draw:
             request = replace(self.call.request, draw=place.draw)
             self.call = replace(self.call, request=request)
+
+    def reserve_tokens(self, tokens: int) -> None:
+        """Charge its client beforehand; *tokens*: of the longest prompt."""
+        # Every member reads the prompt, for every answer.
+        self.reserved = tokens * self.choice.calls * self.call.n
+        self.client.record_token_usage(self.reserved)
 
     def recorded_fields(self) -> dict[str, Any]:
         """What is recorded of how its client asked: the place, and the names and options."""

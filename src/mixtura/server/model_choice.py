@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import NamedTuple
 
 from mixtura.catalog import local_models
 from mixtura.config.config import Config
-from mixtura.config.plan import MixtureSpec
-from mixtura.config.requested_team import RequestedTeam, TeamFields, read_team, resolve_team
+from mixtura.config.plan import MixtureSpec, resolve_team
+from mixtura.config.requested_team import RequestedTeam, TeamFields, read_team
 from mixtura.core.errors import ConfigError
 from mixtura.server.access import ApiClient
 from mixtura.server.apis.base import ApiCall, ApiError, MixtureOptions
@@ -60,18 +59,22 @@ class MixtureChooser:
         if team.nested:
             message = f"`{team.nested}` takes names: a mixture written as one goes into `model`"
             raise ApiError(400, message, param=team.nested)
-        small = self._config.serve.side
+        small, is_small = self._config.serve.side, False
         # A request with options of ours was not made by a front end.
         if small and call.options == MixtureOptions() and is_frontend_request(call.request):
-            choice = self._choose_team(RequestedTeam(small, "model"))
-            return self._check_call_limit(choice._replace(is_for_front_end=True), call)
+            team, is_small = RequestedTeam(small, "model"), True
         choice = self._choose_team(team)
-        # A key without a list of models may use all of them.
-        if client.models is not None:
+        # A key without a list of models may use all of them, and the small model is the server's.
+        if client.models is not None and not is_small:
             # A mixture's own members come with it; each one that the call adds needs its own right.
-            added = choice.added - self._resolved_names(team.names)
-            client.require_model_access(dict.fromkeys(sorted(added), "mixtura"))
-        return self._check_call_limit(choice, call)
+            meanings = self._config.default_names
+            named = {*team.names, *(meanings.get(name, name) for name in team.names)}
+            client.require_model_access(dict.fromkeys(sorted(choice.added - named), "mixtura"))
+        calls = (choice.calls + call.options.agreement) * call.n
+        if calls > (most := self._config.serve.most_calls):
+            message = f"that takes {calls} calls, and one request may make {most}"
+            raise ApiError(400, message, code="too_many_calls", param="model")
+        return choice._replace(is_for_front_end=True) if is_small else choice
 
     def forget_choices(self) -> None:
         """Look names up anew: a key or a model has come."""
@@ -98,23 +101,18 @@ class MixtureChooser:
             message = f"that has {seats} proposers, and one request may make {most} calls"
             raise ApiError(400, message, code="too_many_calls", param="model")
 
-    def _check_call_limit(self, choice: MixtureChoice, call: ApiCall) -> MixtureChoice:
-        each = choice.calls + call.options.agreement
-        calls, most = each * call.n, self._config.serve.most_calls
-        if calls > most:
-            message = f"that takes {calls} calls, and one request may make {most}"
-            raise ApiError(400, message, code="too_many_calls", param="model")
-        return choice
-
     def _choose_team(self, team: RequestedTeam) -> MixtureChoice:
         """What a team stands for, whoever asks for it."""
         name = self._config.default_names.get(team.base, team.base)
         if not team.has_changes and (known := self._usual.get(name)):
             return known
-        plan, added = resolve_team(self._look_up_team(name, team), team, self._config.default_names)
+        label = self.metrics_label(name)
+        base = self._look_up_team(name, team)
+        plan, added = resolve_team(
+            base, team.changes, self._config.default_names, is_configured=team.inline is None
+        )
         if team.has_changes:
             self._check_seats(plan)
-        label = self.metrics_label(name)
         choice = MixtureChoice(name, plan, self._config.count_calls(plan), label, added)
         # Only configured names are kept: what clients make up is without bound.
         if label == name and not team.inline and not team.has_changes:
@@ -128,21 +126,18 @@ class MixtureChooser:
         for member in team.written:
             self._look_up_plan(member, team.field)
         plan = self._look_up_plan(name, team.field)
-        if team.aggregator is not None:
-            self._look_up_plan(team.aggregator.member.model, AGGREGATOR)
-        for seat in team.proposers or ():
+        proposers, aggregator, layers = team.changes
+        if aggregator is not None:
+            self._look_up_plan(aggregator.member.model, AGGREGATOR)
+        for seat in proposers or ():
             self._look_up_plan(seat.member.model, PROPOSERS)
-        if team.has_changes and team.proposers is None and not plan.layers:
+        if team.has_changes and proposers is None and not plan.layers:
             message = f"{plan.name} is a model alone: name `mixtura.proposers`, too"
             raise ApiError(400, message, param="mixtura")
-        if team.proposers is not None and team.layers is not None and team.layers < 2:
+        if proposers is not None and layers is not None and layers < 2:
             message = "`mixtura.layers` counts the aggregator's: with proposers it is at least 2"
             raise ApiError(400, message, param="mixtura.layers")
         return plan
-
-    def _resolved_names(self, names: Iterable[str]) -> set[str]:
-        """What *names* stand for in a plan: themselves, and `default` its meaning, too."""
-        return {*names, *(self._config.default_names.get(name, name) for name in names)}
 
     def _look_up_plan(self, name: str, param: str) -> MixtureSpec:
         """What a name means. A file on this machine has none unless it is configured."""

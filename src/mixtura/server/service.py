@@ -112,10 +112,9 @@ class Service:
         """Wait a moment until finished runs are on the disk: for readers of runs."""
         await self.recorder.wait_until_written()
 
-    def create_job(self, call: ApiCall, client: ApiClient, *, tokens: int, size: int) -> Job:
+    def create_job(self, call: ApiCall, client: ApiClient, *, size: int) -> Job:
         """
-        The job of a call. *tokens*: of the longest prompt, where the client has a token limit;
-        *size*: bytes of the body.
+        The job of a call. *size*: bytes of the body.
 
         Raises ApiError when there is no such mixture, the client may not use it, or it cannot
         answer so.
@@ -125,18 +124,10 @@ class Service:
         wants_logprobs = call.request.extra.get("logprobs")
         if wants_logprobs and "logprobs" in get_model_info(model).refused_parameters:
             raise no_logprobs_error()
-        expected = 0
-        if client.has_token_limit:
-            # Every member reads the prompt, for every answer.
-            expected = tokens * choice.calls * call.n
-            client.reserve_tokens(expected)
-        new_id = self.config.runs.new_run_id
-        return Job(call, client, choice, model, deadline, new_id, expected, size)
+        return Job(call, client, choice, model, deadline, self.config.runs.new_run_id, size)
 
     async def fit_to_window(self, job: Job) -> None:
-        """Drop the oldest messages that do not fit, where the call allows it (``truncate``)."""
-        if not job.call.truncate:
-            return
+        """Drop the oldest messages that do not fit: only for a call that allows it."""
         plan = job.choice.plan
         await self.lists.learn_context_windows(
             [job.choice.name, *plan.member_names()], timeout=MODEL_LIST_TIMEOUT

@@ -1,0 +1,137 @@
+"""What `auto` stands for on this machine: the models of a key that is set, or those at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import cycle, islice, zip_longest
+
+from mixtura.catalog import providers
+from mixtura.catalog.model_strength import find_strength, is_far_weaker, sort_by_strength
+from mixtura.config.embedded_model import embedded_settings
+from mixtura.config.plan import EMBEDDED_MODEL, Environment, parse_member
+from mixtura.core.types import Sampling
+
+MAX_TEAM = 4
+"""Proposers of a team across providers: more cost more and wait for the slowest."""
+
+
+class AutoDefaults:
+    """What this machine has, when nothing is configured: a key, Ollama, or the embedded model."""
+
+    def __init__(
+        self,
+        team: Sequence[str],
+        aggregator: str,
+        why: str,
+        drafts: Sampling | None = None,
+        answer: Sampling | None = None,
+        *,
+        persona: str | None = None,
+        pattern: str | None = None,
+        is_across: bool = False,
+    ) -> None:
+        self.team = tuple(
+            replace(parse_member(name), sampling=drafts or Sampling(), persona=persona)
+            for name in team
+        )
+        self.pattern = pattern
+        """What makes the answer of the mixture `default`, where that is no aggregator."""
+        self.aggregator = aggregator
+        self.why = why
+        self.answer = answer or Sampling()
+        self.is_across = is_across
+        """Whether it is a team of several providers' models, so that one had to be chosen."""
+
+    @property
+    def is_embedded(self) -> bool:
+        return self.aggregator == EMBEDDED_MODEL
+
+
+def find_provider_keys(environ: Environment) -> dict[str, str]:
+    """Hosted providers that models can be chosen from, and the variable with the key of each."""
+    return {
+        name: key
+        for name, provider in providers.providers().items()
+        if provider.aggregator and not provider.local
+        if (key := next((key for key in provider.keys if environ.get(key)), None))
+    }
+
+
+def choose_team_across(keys: Mapping[str, str]) -> AutoDefaults:
+    """
+    A team of the models of several providers: the strongest known one writes the answer.
+
+    *keys*: the variable with the key of each provider. Each proposes with its first usual model
+    that is not far weaker than the aggregator, in the order of their strongest ones; a provider
+    whose models all are is left out. With fewer than three models, some propose twice.
+    """
+    known = providers.providers()
+    ranked = sort_by_strength([f"{name}/{known[name].aggregator}" for name in keys])
+    order = [name.partition("/")[0] for name in ranked]
+    aggregator = ranked[0]
+
+    def good_models(name: str) -> list[str]:
+        strongest = f"{name}/{known[name].aggregator}"
+        if is_far_weaker(strongest, aggregator):  # whatever is known of its others
+            return []
+        usual = [f"{name}/{model.partition('*')[0]}" for model in known[name].usual]
+        return [one for one in usual if not is_far_weaker(one, aggregator)] or [strongest]
+
+    by_provider = {name: good_models(name) for name in order}
+    left_out = [keys[name] for name, models in by_provider.items() if not models]
+    rounds = zip_longest(*by_provider.values())
+    pairs = [model for models in rounds for model in models if model]
+    team = list(islice(cycle(pairs), max(3, min(len(order) - len(left_out), MAX_TEAM))))
+    why = f"{_join_words(list(keys.values()))} are set"
+    if (found := find_strength(aggregator)) is not None:
+        why += (
+            f"; {aggregator} is ranked first by list price, a rough guide to strength"
+            f" (prices of {found.date})"
+        )
+    if left_out:
+        why += f"; the models of {_join_words(left_out)} are left out as far weaker"
+    return AutoDefaults(team, aggregator, why, is_across=True)
+
+
+def _join_words(words: Sequence[str]) -> str:
+    """``a, b and c``."""
+    return f"{', '.join(words[:-1])} and {words[-1]}" if len(words) > 1 else words[0]
+
+
+def detect_defaults(
+    environ: Environment,
+    here: AutoDefaults | None = None,
+    pulled: Sequence[str] = (),
+    *,
+    is_ollama_silent: bool = True,
+) -> AutoDefaults:
+    """
+    Choose: the provider whose key is set, a team across several of them, else the team *here* of
+    this machine's servers and tools, else the starter team once it was pulled, else the embedded
+    model.
+
+    *pulled* has the members of the starter team that are on this machine. *is_ollama_silent*:
+    it does not answer, rather than having no models.
+    """
+    keys = find_provider_keys(environ)
+    if len(keys) > 1:
+        return choose_team_across(keys)
+    for name, key in keys.items():
+        provider = providers.providers()[name]
+        team = [f"{name}/{model}" for model in provider.usual]
+        return AutoDefaults(team, f"{name}/{provider.aggregator}", f"{key} is set")
+    if here is not None:
+        return here
+    if len(pulled) > 1:
+        why = "the starter team is on this machine"
+        return AutoDefaults(
+            pulled, pulled[0], why, Sampling(max_tokens=512), Sampling(max_tokens=1024)
+        )
+    silent = "does not answer" if is_ollama_silent else "has no models"
+    why = f"no API key is set and Ollama {silent}"
+    use = embedded_settings()
+    return AutoDefaults(
+        [f"{use.model}*{use.samples}"], use.model, why, use.draft, use.answer,
+        persona=use.persona, pattern=use.pattern,
+    )  # fmt: skip
