@@ -15,15 +15,13 @@ from mixtura.config.plan import (
     AUTO_TEAM,
     MemberSpec,
     MixtureSpec,
-    check_samples,
     parse_member,
 )
-from mixtura.config.schema import AggregatorTable, MixtureTable, ProposerTable
+from mixtura.config.schema import MixtureTable, ProposerTable
 from mixtura.core.errors import ConfigError
 from mixtura.core.text import pluralize_count
 from mixtura.core.types import Sampling
 from mixtura.patterns.spec import PatternSpec
-from mixtura.prompts.instructions import prompt_variants
 from mixtura.prompts.synthesis import LAYOUTS, Synthesis, limit_length, template
 
 KeyPath = tuple[toml_document.Key, ...]
@@ -117,29 +115,10 @@ def _read_member(
     try:
         if isinstance(member, str):
             return replace(parse_member(member), path=at)
-        return read_seat(member, (*at, "model"))
+        return MemberSpec.from_table(member, (*at, "model"))
     except ConfigError as error:
         where = [*at, error.key] if error.key else at
         raise document.error_at([*path, *where], f"layers: {error}") from None
-
-
-def read_seat(seat: ProposerTable | AggregatorTable, path: KeyPath) -> MemberSpec:
-    """
-    A member that says all of its seat; *path*: where it stands. Raises ConfigError, with the key
-    that is wrong.
-    """
-    sampling = seat.sampling.to_sampling()
-    if isinstance(seat, AggregatorTable):
-        return MemberSpec(seat.model, 1, seat.persona, sampling, path)
-    check_samples(seat.samples)
-    variants = prompt_variants() if seat.variants is True else tuple(seat.variants or ())
-    if variants and seat.model == AUTO_TEAM:
-        said = "variants belong to one model, and 'auto-team' stands for several"
-        raise ConfigError(said, key="variants")
-    if any(not text.strip() for text in variants):
-        said = "a variant is a text; for a draw without one, leave `variants` out"
-        raise ConfigError(said, key="variants")
-    return MemberSpec(seat.model, seat.samples, seat.persona, sampling, path, variants)
 
 
 def seat_table(seat: MemberSpec) -> dict[str, Any]:

@@ -12,11 +12,13 @@ import msgspec
 
 from mixtura.catalog.patterns import find_pattern, pattern_names
 from mixtura.config import toml_document
+from mixtura.config.schema import AggregatorTable, ProposerTable
 from mixtura.core.credentials import looks_like_key
 from mixtura.core.errors import ConfigError
 from mixtura.core.text import unknown_name_message
 from mixtura.core.types import Sampling
 from mixtura.patterns.spec import NoSettings, PatternSpec
+from mixtura.prompts.instructions import prompt_variants
 from mixtura.prompts.synthesis import Synthesis, envelope
 
 EMBEDDED_MODEL = "smollm2-135m"
@@ -42,6 +44,27 @@ class MemberSpec:
     """Where it stands in its mixture's table."""
     variants: tuple[str, ...] = ()
     """Instructions that its draws take in turn, each beside the persona."""
+
+    @classmethod
+    def from_table(
+        cls, seat: ProposerTable | AggregatorTable, path: tuple[toml_document.Key, ...]
+    ) -> Self:
+        """
+        A member that says all of its seat; *path*: where it stands. Raises ConfigError, with the
+        key that is wrong.
+        """
+        samples, variants = 1, ()
+        if isinstance(seat, ProposerTable):
+            samples = check_samples(seat.samples)
+            variants = prompt_variants() if seat.variants is True else tuple(seat.variants or ())
+        if variants and seat.model == AUTO_TEAM:
+            said = "variants belong to one model, and 'auto-team' stands for several"
+            raise ConfigError(said, key="variants")
+        if any(not text.strip() for text in variants):
+            said = "a variant is a text; for a draw without one, leave `variants` out"
+            raise ConfigError(said, key="variants")
+        sampling = seat.sampling.to_sampling()
+        return cls(seat.model, samples, seat.persona, sampling, path, variants)
 
     def draws(self) -> list[tuple[str | None, int]]:
         """The system prompts of its draws and how many have each, in the order of the draws."""

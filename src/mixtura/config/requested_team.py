@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple, TypeVar
 
-from mixtura.config.mixture_tables import read_seat
 from mixtura.config.plan import (
     MemberSpec,
     MixtureSpec,
@@ -100,7 +99,7 @@ def _read_seat(
         member = _parse_name(parse_member, seat, field) if is_drawn else MemberSpec(seat)
         return RequestedSeat(member, whole=False)
     try:
-        return RequestedSeat(read_seat(seat, ()), whole=True)
+        return RequestedSeat(MemberSpec.from_table(seat, ()), whole=True)
     except ConfigError as error:
         raise ConfigError(f"`{field}`: {error}", key=field) from None
 

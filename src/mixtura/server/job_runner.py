@@ -15,7 +15,8 @@ from mixtura.core.types import Completion
 from mixtura.engine.provider_data_cache import ProviderDataCache
 from mixtura.engine.streaming import Recorder
 from mixtura.server.apis.base import ApiError
-from mixtura.server.apis.validation import calls_with_ids
+from mixtura.server.apis.validation import with_call_ids
+from mixtura.server.disconnects import call_after_current_step
 from mixtura.server.error_statuses import api_error_for
 from mixtura.server.fair_queue import FairQueue
 from mixtura.server.job import Job
@@ -94,8 +95,6 @@ class JobRunner:
         """
         The answers. Raises DeadlineExceededError when they take longer; waiting for a turn counts.
         """
-        if job.deadline is None:
-            return await self._run_all_choices(job, watch)
         clock = asyncio.timeout(job.deadline)
         try:
             async with clock:
@@ -106,54 +105,40 @@ class JobRunner:
             raise DeadlineExceededError(f"no answer within {job.deadline:g} s") from None
 
     async def _run_all_choices(self, job: Job, watch: OnAnswerEvent | None) -> list[Completion]:
-        if job.call.n == 1:
-            return [await self._run_in_turn(job, 0, watch)]
+        first, *others = (self._run_choice(job, choice, watch) for choice in range(job.call.n))
+        if not others:
+            return [await first]
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [
-                    group.create_task(self._run_in_turn(job, i, watch)) for i in range(job.call.n)
-                ]
+                tasks = [group.create_task(run) for run in (first, *others)]
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None
         return [task.result() for task in tasks]
 
-    async def _run_in_turn(self, job: Job, choice: int, watch: OnAnswerEvent | None) -> Completion:
+    async def _run_choice(self, job: Job, choice: int, watch: OnAnswerEvent | None) -> Completion:
         # Each answer of a call waits for itself: `n` gives a client no more than its turn.
         async with self._queue.hold_slot(job.client.name):
-            return await self._run_choice(job, choice, watch)
-
-    async def _run_choice(self, job: Job, choice: int, watch: OnAnswerEvent | None) -> Completion:
-        recorder = Recorder(partial(watch, choice) if watch else None)
-        job.recorders[choice] = recorder
-        if self._recorder.stores_runs:
-            loop = asyncio.get_running_loop()
-            loop.call_soon(  # the calls go out first
-                loop.call_soon, self._recorder.record_start, job, choice
-            )
-        request = job.call.request_for_choice(choice)
-        if choice:
-            seed = request.sampling.seed
-            # One seed for all would give the same answer n times.
-            sampling = replace(request.sampling, seed=None if seed is None else seed + choice)
-            request = replace(request, draw=choice, sampling=sampling)
-        request = self._memory.restore_request(job.client.name, request)
-        answer = _with_call_ids(await job.model.complete(request, recorder), job.run_ids[choice])
-        self._memory.remember_answer(job.client.name, request, answer.message)
-        return answer
+            recorder = Recorder(partial(watch, choice) if watch else None)
+            job.recorders[choice] = recorder
+            if self._recorder.stores_runs:
+                # the calls go out first
+                call_after_current_step(partial(self._recorder.record_start, job, choice))
+            request = job.call.request_for_choice(choice)
+            if choice:
+                seed = request.sampling.seed
+                # One seed for all would give the same answer n times.
+                sampling = replace(request.sampling, seed=None if seed is None else seed + choice)
+                request = replace(request, draw=choice, sampling=sampling)
+            request = self._memory.restore_request(job.client.name, request)
+            answer = await job.model.complete(request, recorder)
+            answer = with_call_ids(answer, f"call_{job.run_ids[choice].replace('-', '')}_")
+            self._memory.remember_answer(job.client.name, request, answer.message)
+            return answer
 
 
 def no_logprobs_error() -> ApiError:
     """The error for a call that wants log-probabilities of a model that gives none."""
     return ApiError(400, NO_LOGPROBS, param="logprobs", code="unsupported_value")
-
-
-def _with_call_ids(answer: Completion, number: str) -> Completion:
-    """*answer* with a unique id for each tool call: not every model gives one."""
-    calls = answer.message.tool_calls
-    if len({call.id for call in calls if call.id}) == len(calls):
-        return answer
-    named = calls_with_ids(answer, f"call_{number.replace('-', '')}_")
-    return replace(answer, message=replace(answer.message, tool_calls=tuple(named)))
 
 
 def _server_ending_error() -> ApiError:

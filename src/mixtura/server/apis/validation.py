@@ -193,3 +193,12 @@ def calls_with_ids(answer: Completion, prefix: str) -> Iterator[ToolCall]:
         seen.add(call.id)
         # Clients answer a call by its id: two of one id could not be told apart.
         yield call if new else replace(call, id=f"{prefix}{index}")
+
+
+def with_call_ids(answer: Completion, prefix: str) -> Completion:
+    """*answer* with calls that each have an id of their own, as ``calls_with_ids`` gives them."""
+    calls = answer.message.tool_calls
+    if len({call.id for call in calls if call.id}) == len(calls):
+        return answer
+    named = tuple(calls_with_ids(answer, prefix))
+    return replace(answer, message=replace(answer.message, tool_calls=named))
