@@ -22,6 +22,7 @@ from mixtura.core.model import Model, Wrapper
 from mixtura.core.roles import Aggregator, Layer, Proposer
 from mixtura.core.types import Completion, Request, Sampling, seed_of_draw
 from mixtura.engine.aggregator import run_aggregator
+from mixtura.engine.kept_drafts import KeptDrafts
 from mixtura.engine.layer import LayerResult, run_proposer_layer
 from mixtura.engine.prompt_builder import make_prompt_builder
 from mixtura.prompts.synthesis import Synthesis, keep_turn_order
@@ -61,6 +62,8 @@ class FinalStep:
         """The same as proposers see it."""
         self.proposals: tuple[Completion, ...] = ()
         """The last layer's, in the order of its proposers."""
+        self.drafts: KeptDrafts | None = None
+        """Proposals that are there already and are not asked for again."""
         self.report: Completion | None = None
         """A report on the proposals, for whoever reads them next; set by patterns that have one."""
         self.emit = emit

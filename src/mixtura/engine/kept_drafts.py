@@ -74,11 +74,6 @@ def current_drafts() -> KeptDrafts | None:
     return _DRAFTS.get()
 
 
-def end_reuse_here() -> None:
-    """Reuse no drafts in this task and in what it starts, such as a nested mixture."""
-    _DRAFTS.set(None)
-
-
 async def give_kept_draft(
     drafts: KeptDrafts, position: Position, model: str, emit: Emit | None
 ) -> Completion | ModelError:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import NamedTuple, Self
 
@@ -22,14 +23,14 @@ from mixtura.engine.call_context import (
     LayerMembership,
     deadline_scope,
 )
-from mixtura.engine.kept_drafts import KeptDrafts, current_drafts
+from mixtura.engine.kept_drafts import KeptDrafts, reuse_drafts
 from mixtura.engine.prompt_builder import (
     PromptBuilder,
     make_prompt_builder,
 )
 from mixtura.engine.proposer import DrawNumber, LayerCalls, ask_proposer
 from mixtura.engine.proposer_replacement import LayerSeats
-from mixtura.engine.run_control import OpenLayer, current_control, start_calls, steer_layer
+from mixtura.engine.run_control import OpenLayer, control_run, current_control
 from mixtura.engine.stragglers import (
     LateCalls,
     ProposerTask,
@@ -81,12 +82,14 @@ async def run_layers(
     emit: Emit | None,
     *,
     answers: bool = False,
+    drafts: KeptDrafts | None = None,
 ) -> LayersResult:
     """
     Run the layers in order, each with the last one's proposals. *answers*: the last layer's may
-    be the answer. Raises QuorumNotMetError when too few of a layer answer.
+    be the answer. *drafts*: proposals that are there already. Raises QuorumNotMetError when too
+    few of a layer answer.
     """
-    down, drafts = LayersResult((), ()), current_drafts()
+    down = LayersResult((), ())
     build_prompt = make_prompt_builder(synthesis, request)
     for depth, layer in enumerate(layers, start=1):
         last = answers and depth == len(layers)
@@ -125,31 +128,15 @@ async def run_proposer_layer(
     QuorumNotMetError, with every cause, when fewer than the quorum answer.
     """
     calls = layer.proposer_calls
-    draws = _number_draws(calls)
-    positions = [Position(depth, index, "proposer") for index in range(len(calls))]
-    seated = dict(zip(positions, calls, strict=True))
+    seated = {Position(depth, index, "proposer"): call for index, call in enumerate(calls)}
     again = calls_to_ask_again(layer, seated)
     late = LateCalls(asked_again={position: asyncio.Event() for position in again})
-    tasks: dict[Position, ProposerTask] = {}
     quorum = layer.quorum if drafts is None or drafts.asks_missing else 1
     # Those that may answer, before any call looks for the others.
-    expected = [one for one in positions if drafts is None or drafts.may_answer(one)]
+    expected = [one for one in seated if drafts is None or drafts.may_answer(one)]
     membership = LayerMembership(quorum, expected)
     shared = LayerCalls(build_prompt, before, membership, late, emit, answers, drafts)
-    seats = LayerSeats(len(calls), late, steered=current_control() is not None)
-    try:
-        async with asyncio.TaskGroup() as group:
-            # Tasks inherit the deadline as a context variable: retries inside need to know it.
-            with deadline_scope(layer.deadline):
-                for position, call, draw in zip(positions, calls, draws, strict=True):
-                    ask = partial(ask_proposer, shared, position, draw)
-                    tasks[position] = group.create_task(seats.run_seat(position, call, ask))
-            await start_calls()
-            with steer_layer(OpenLayer(tasks, seated, seats, late, quorum)):
-                await wait_for_layer(tasks, calls, layer, late)
-    except BaseExceptionGroup as errors:  # not a failed call: wrong configuration, a cap, a bug
-        raise errors.exceptions[0] from None
-    outcomes = [task.result() for task in tasks.values()]
+    outcomes = await _ask_seats(layer, shared, seated, quorum)
     result = LayerResult.of(outcomes)
     there = len(result.proposals)
     if emit:
@@ -157,6 +144,35 @@ async def run_proposer_layer(
     if there < quorum:
         raise QuorumNotMetError(depth, quorum, there, result.lost, late=bool(late.cut))
     return result
+
+
+async def _ask_seats(
+    layer: Layer, shared: LayerCalls, seated: Mapping[Position, Proposer], quorum: int
+) -> list[Completion | ModelError]:
+    """The outcomes of all seats, once their calls are over or too late."""
+    calls, late = tuple(seated.values()), shared.late
+    control = current_control()
+    seats = LayerSeats(len(calls), late, steered=control is not None)
+    reach: AbstractContextManager[None] = nullcontext()
+    tasks: dict[Position, ProposerTask] = {}
+    try:
+        async with asyncio.TaskGroup() as group:
+            # Tasks inherit these: retries inside need to know the deadline, while neither drafts
+            # nor the control of this run are for a mixture in a seat.
+            with deadline_scope(layer.deadline), reuse_drafts(None), control_run(None):
+                for (position, call), draw in zip(
+                    seated.items(), _number_draws(calls), strict=True
+                ):
+                    ask = partial(ask_proposer, shared, position, draw)
+                    tasks[position] = group.create_task(seats.run_seat(position, call, ask))
+            if control is not None:
+                await asyncio.sleep(0)  # a task cancelled before its start could not report it
+                reach = control.hold_layer(OpenLayer(tasks, seated, seats, late, quorum))
+            with reach:
+                await wait_for_layer(tasks, calls, layer, late)
+    except BaseExceptionGroup as errors:  # not a failed call: wrong configuration, a cap, a bug
+        raise errors.exceptions[0] from None
+    return [task.result() for task in tasks.values()]
 
 
 def _number_draws(calls: Sequence[Proposer]) -> list[DrawNumber]:

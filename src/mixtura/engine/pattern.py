@@ -69,8 +69,9 @@ class Pattern(Composite):
         Raises QuorumNotMetError when too few of a layer answer.
         """
         return await run_layers(
-            self.layers, synthesis, step.advice_request, step.emit, answers=self.proposals_answer
-        )
+            self.layers, synthesis, step.advice_request, step.emit,
+            answers=self.proposals_answer, drafts=step.drafts,
+        )  # fmt: skip
 
     async def condense_proposals(self, step: FinalStep) -> Sequence[Completion]:
         """
@@ -121,10 +122,10 @@ class Pattern(Composite):
         if emit:
             emit(RunStarted(self.name, request, self._layer_model_names()))
         step = FinalStep(request, self.name, self.synthesis, self.layer_count, emit)
+        step.drafts = current_drafts()
         with open_ledger() as ledger:
             await self._collect_proposals(step)
-            drafts = current_drafts()
-            for told in (self.instruction, drafts.instruction if drafts else None):
+            for told in (self.instruction, step.drafts.instruction if step.drafts else None):
                 if told:
                     step.request = append_system_text(step.request, neutralize_text(told))
             # A ledger of its own within the run's: a chosen proposal shows what choosing it cost.
@@ -148,7 +149,7 @@ class Pattern(Composite):
     async def _collect_proposals(self, step: FinalStep) -> None:
         """The proposals of this turn: those that were kept, else those of the layers."""
         names = self._layer_model_names()
-        turns = None if self.proposals_answer or current_drafts() else self.turns
+        turns = None if self.proposals_answer or step.drafts else self.turns
         size = estimate_request_bytes(step.request)
         kept = await run_in_thread_if_large(size, find_turn_proposals, turns, step.request, names)
         if kept is not None:

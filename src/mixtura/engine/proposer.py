@@ -26,13 +26,12 @@ from mixtura.engine.call_context import (
     allow_draft_truncation,
 )
 from mixtura.engine.copy_race import CopyRace
-from mixtura.engine.kept_drafts import KeptDrafts, end_reuse_here, give_kept_draft
+from mixtura.engine.kept_drafts import KeptDrafts, give_kept_draft
 from mixtura.engine.prompt_builder import (
     PromptBuilder,
     image_notices,
     should_truncate_and_retry,
 )
-from mixtura.engine.run_control import end_control_here
 from mixtura.engine.stragglers import LateCalls
 from mixtura.prompts.synthesis import (
     quote_draft,
@@ -126,8 +125,6 @@ async def _complete_within_window(
     ledger: CallLedger,
 ) -> Completion:
     """One proposer's answer; repeated once when its window is smaller than was known."""
-    end_control_here()
-    end_reuse_here()
     model, before, emit = proposer.model, layer.before, layer.emit
     inner = events.with_position(emit, position) if emit else None
     for attempt in (1, 2):

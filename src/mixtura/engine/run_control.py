@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -161,25 +160,3 @@ def control_run(control: RunControl | None) -> Generator[None]:
 def current_control() -> RunControl | None:
     """The control of the run under way."""
     return _CONTROL.get()
-
-
-@contextmanager
-def steer_layer(layer: OpenLayer) -> Generator[None]:
-    """In this block, the run's control, if it has one, reaches the calls of *layer*."""
-    control = _CONTROL.get()
-    if control is None:
-        yield
-        return
-    with control.hold_layer(layer):
-        yield
-
-
-def end_control_here() -> None:
-    """What this task begins, such as a mixture in a seat, is out of the control's reach."""
-    _CONTROL.set(None)
-
-
-async def start_calls() -> None:
-    """Let the calls of a layer start: a task cancelled before that could not report it."""
-    if _CONTROL.get() is not None:
-        await asyncio.sleep(0)

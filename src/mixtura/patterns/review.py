@@ -55,7 +55,7 @@ class Review(Pattern):
     async def run_proposers(self, step: FinalStep, synthesis: Synthesis) -> LayersResult:
         """Every member's review. Raises QuorumNotMetError when too few of them answer."""
         asked = append_user_text(step.advice_request, load_text("review.md").rstrip("\n"))
-        return await run_layers(self.layers, synthesis, asked, step.emit)
+        return await run_layers(self.layers, synthesis, asked, step.emit, drafts=step.drafts)
 
     async def write_answer(self, step: FinalStep) -> Completion:
         """The merged findings as JSON. Raises ModelError where no reply is a review."""
