@@ -151,18 +151,17 @@ async def _ask_seats(
 ) -> list[Completion | ModelError]:
     """The outcomes of all seats, once their calls are over or too late."""
     calls, late = tuple(seated.values()), shared.late
+    draws = _number_draws(calls)
     control = current_control()
     seats = LayerSeats(len(calls), late, steered=control is not None)
     reach: AbstractContextManager[None] = nullcontext()
     tasks: dict[Position, ProposerTask] = {}
     try:
         async with asyncio.TaskGroup() as group:
-            # Tasks inherit these: retries inside need to know the deadline, while neither drafts
-            # nor the control of this run are for a mixture in a seat.
-            with deadline_scope(layer.deadline), reuse_drafts(None), control_run(None):
-                for (position, call), draw in zip(
-                    seated.items(), _number_draws(calls), strict=True
-                ):
+            # Tasks inherit these: the control and the drafts of this run reach no mixture in a
+            # seat, while retries inside need to know the deadline.
+            with control_run(None), reuse_drafts(None), deadline_scope(layer.deadline):
+                for (position, call), draw in zip(seated.items(), draws, strict=True):
                     ask = partial(ask_proposer, shared, position, draw)
                     tasks[position] = group.create_task(seats.run_seat(position, call, ask))
             if control is not None:

@@ -28,7 +28,6 @@ from mixtura.server.apis.openai_chat_output import (
 )
 from mixtura.server.apis.openai_chat_stream import ChatWriter
 from mixtura.server.apis.openai_chat_tools import (
-    ChatToolOffer,
     normalize_messages,
     read_tool_offer,
     with_dropped_calls,
@@ -58,11 +57,28 @@ class ChatCompletionsApi:
         """The call that the fields of a body make. Raises ApiError as ``parse_request`` does."""
         check_unsupported_parameters(raw, _UNSUPPORTED_PARAMETERS)
         parsed = convert_struct(raw, ChatBody, ALLOWED_VALUES)
+        stop = parse_stop_sequences(parsed.stop, most=MAX_STOP_SEQUENCES)
         check_body(parsed)
         offer = read_tool_offer(raw)
+        plain = normalize_messages(raw["messages"], offer.toolbox)
+        try:
+            messages = tuple(map(message_from_json, plain))
+        except MalformedError as error:
+            raise ApiError(400, str(error), param="messages") from None
+        own = ("parallel_tool_calls", *(() if parsed.logprobs else ("logprobs", "top_logprobs")))
+        # Some clients send both: the newer name counts.
+        wanted = parsed.max_completion_tokens or parsed.max_tokens
+        request = Request(
+            messages,
+            Sampling(parsed.temperature, parsed.top_p, wanted, stop, parsed.seed),
+            tools=offer.toolbox.as_functions(),
+            tool_choice=offer.choice,
+            response_format=raw.get("response_format"),
+            extra={**extra_parameters(raw, own), **offer.extra},
+        )
         return ApiCall(
             model=parsed.model,
-            request=_build_request(raw, parsed, offer),
+            request=request,
             stream=bool(parsed.stream),
             n=parsed.n or 1,
             usage_in_stream=bool(parsed.stream_options and parsed.stream_options.include_usage),
@@ -93,23 +109,3 @@ class ChatCompletionsApi:
 
     def error_body(self, refused: ApiError) -> Mapping[str, Any]:
         return openai_error_body(refused)
-
-
-def _build_request(raw: Mapping[str, Any], parsed: ChatBody, offer: ChatToolOffer) -> Request:
-    plain = normalize_messages(raw["messages"], offer.toolbox)
-    try:
-        messages = tuple(map(message_from_json, plain))
-    except MalformedError as error:
-        raise ApiError(400, str(error), param="messages") from None
-    stop = parse_stop_sequences(parsed.stop, most=MAX_STOP_SEQUENCES)
-    own = ("parallel_tool_calls", *(() if parsed.logprobs else ("logprobs", "top_logprobs")))
-    # Some clients send both: the newer name counts.
-    wanted = parsed.max_completion_tokens or parsed.max_tokens
-    return Request(
-        messages,
-        Sampling(parsed.temperature, parsed.top_p, wanted, stop, parsed.seed),
-        tools=offer.toolbox.as_functions(),
-        tool_choice=offer.choice,
-        response_format=raw.get("response_format"),
-        extra={**extra_parameters(raw, own), **offer.extra},
-    )

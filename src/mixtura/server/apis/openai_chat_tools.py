@@ -16,7 +16,6 @@ from mixtura.server.apis.tool_names import Tool, Toolbox
 from mixtura.server.apis.validation import (
     NotEmpty,
     as_dict,
-    as_list,
     check_tool_names,
     convert_struct,
 )
@@ -108,7 +107,7 @@ def read_tool_offer(body: Mapping[str, Any]) -> ChatToolOffer:
         return _read_legacy_offer(body)
     own_tools: list[Tool] = []
     hosted: list[str] = []
-    for number, given in enumerate(as_list(body.get("tools"))):
+    for number, given in enumerate(body.get("tools") or ()):
         if (own := _read_caller_tool(given, f"tools[{number}]")) is not None:
             own_tools.append(own)
         else:
@@ -244,7 +243,7 @@ def normalize_messages(messages: Sequence[Json], toolbox: Toolbox) -> list[Json]
             left_out = ("name", "tool_calls")  # a result calls nothing
             brought = {key: value for key, value in message.items() if key not in left_out}
             plain.append({**brought, "role": "tool", "tool_call_id": called})
-        elif function := as_dict(message.get("function_call")):
+        elif function := message.get("function_call"):
             # The older form has no ids: a result belongs to the call before it.
             called = f"call_{number}"
             rest = {key: value for key, value in message.items() if key != "function_call"}
