@@ -122,7 +122,6 @@ class Pattern(Composite):
         if emit:
             emit(RunStarted(self.name, request, self._layer_model_names()))
         step = FinalStep(request, self.name, self.synthesis, self.layer_count, emit)
-        step.drafts = current_drafts()
         with open_ledger() as ledger:
             await self._collect_proposals(step)
             for told in (self.instruction, step.drafts.instruction if step.drafts else None):
@@ -149,6 +148,7 @@ class Pattern(Composite):
     async def _collect_proposals(self, step: FinalStep) -> None:
         """The proposals of this turn: those that were kept, else those of the layers."""
         names = self._layer_model_names()
+        step.drafts = current_drafts()
         turns = None if self.proposals_answer or step.drafts else self.turns
         size = estimate_request_bytes(step.request)
         kept = await run_in_thread_if_large(size, find_turn_proposals, turns, step.request, names)

@@ -72,8 +72,7 @@ class MixtureChooser:
             client.require_model_access(dict.fromkeys(sorted(choice.added - named), "mixtura"))
         calls = (choice.calls + call.options.agreement) * call.n
         if calls > (most := self._config.serve.most_calls):
-            message = f"that takes {calls} calls, and one request may make {most}"
-            raise ApiError(400, message, code="too_many_calls", param="model")
+            raise _too_many_calls_error(f"takes {calls} calls, and one request may make {most}")
         return choice._replace(is_for_front_end=True) if is_small else choice
 
     def forget_choices(self) -> None:
@@ -94,13 +93,6 @@ class MixtureChooser:
         )
         return DEFAULT_NAME if default else "other"
 
-    def _check_seats(self, plan: MixtureSpec) -> None:
-        """Raises ApiError for more proposers than there may be calls, before each is looked at."""
-        seats, most = plan.seat_count, self._config.serve.most_calls
-        if seats > most:
-            message = f"that has {seats} proposers, and one request may make {most} calls"
-            raise ApiError(400, message, code="too_many_calls", param="model")
-
     def _choose_team(self, team: RequestedTeam) -> MixtureChoice:
         """What a team stands for, whoever asks for it."""
         name = self._config.default_names.get(team.base, team.base)
@@ -111,8 +103,11 @@ class MixtureChooser:
         plan, added = resolve_team(
             base, team.changes, self._config.default_names, is_configured=team.inline is None
         )
-        if team.has_changes:
-            self._check_seats(plan)
+        seats, most = plan.seat_count, self._config.serve.most_calls
+        # What a client made up is measured before its calls are counted, one by one.
+        if seats > most and (team.inline or team.has_changes):
+            message = f"has {seats} proposers, and one request may make {most} calls"
+            raise _too_many_calls_error(message)
         choice = MixtureChoice(name, plan, self._config.count_calls(plan), label, added)
         # Only configured names are kept: what clients make up is without bound.
         if label == name and not team.inline and not team.has_changes:
@@ -121,8 +116,6 @@ class MixtureChooser:
 
     def _look_up_team(self, name: str, team: RequestedTeam) -> MixtureSpec:
         """The plan of the base, called *name* here, where all that *team* names is known."""
-        if team.inline:
-            self._check_seats(team.inline)
         for member in team.written:
             self._look_up_plan(member, team.field)
         plan = self._look_up_plan(name, team.field)
@@ -164,3 +157,7 @@ def _read_team(call: ApiCall) -> RequestedTeam:
 
 def _unknown_model_error(message: str, param: str) -> ApiError:
     return ApiError(404, message, code="model_not_found", param=param)
+
+
+def _too_many_calls_error(problem: str) -> ApiError:
+    return ApiError(400, f"that {problem}", code="too_many_calls", param="model")
