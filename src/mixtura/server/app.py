@@ -190,8 +190,9 @@ class HostCheckMiddleware:
                 self._service.metrics.count_response(scope, path, message["status"])
             await send(message)
 
+        redactor = self._service.authenticator.redactor_for(scope)
         traced = use_caller_trace(request_header(scope, b"traceparent"))
-        with traced, use_redactor(self._service.authenticator.redactor_for(scope)):
+        with traced, use_redactor(redactor):
             try:
                 self._sites.check_request(scope)
             except ApiError as refused:

@@ -192,28 +192,29 @@ def _choose_allowed(toolbox: Toolbox, choice: Json) -> tuple[Toolbox, str | None
         _find_chosen_tool(toolbox, row, f"tool_choice.allowed_tools.tools[{i}]")
         for i, row in enumerate(rows)
     ]
-    tools = [tool for tool in shown if tool is not None]
+    tools = [tool for tool in shown if isinstance(tool, Tool)]
     if not tools and allowed.mode == "required":
-        raise hosted_tools.unavailable_tool_error([hosted_tools.tool_label(row) for row in rows])
+        raise hosted_tools.unavailable_tool_error([one for one in shown if isinstance(one, str)])
     return toolbox.keep_only(tools), allowed.mode if tools else None
 
 
 def _choose_by_name(toolbox: Toolbox, choice: Json) -> Json:
     tool = _find_chosen_tool(toolbox, choice, "tool_choice")
-    if tool is None:
-        raise hosted_tools.unavailable_tool_error([hosted_tools.tool_label(choice)])
+    if isinstance(tool, str):
+        raise hosted_tools.unavailable_tool_error([tool])
     return {"type": "function", "function": {"name": toolbox.flat_name(tool.name, None, tool.kind)}}
 
 
-def _find_chosen_tool(toolbox: Toolbox, chosen: Json, where: str) -> Tool | None:
+def _find_chosen_tool(toolbox: Toolbox, chosen: Json, where: str) -> Tool | str:
     """
-    The tool that a choice names; None for one of a provider's. Raises ApiError for an unknown tool.
+    The tool that a choice names; the label of one of a provider's. Raises ApiError for an unknown
+    tool.
     """
     kind = chosen.get("type", "function")
     if kind not in ("function", "custom"):
         wanted = hosted_tools.tool_label(chosen)
         if any(name == wanted or name.startswith(f"{kind}:") for name in toolbox.left_out):
-            return None
+            return wanted
         message = f"`{where}`: it can be none, auto, required or one of `tools`"
         raise ApiError(400, message, param=where)
     if kind == "custom":
