@@ -23,6 +23,7 @@ from mixtura import (
     reuse_drafts,
 )
 from mixtura.core.errors import UnavailableError
+from mixtura.engine.run_control import current_control
 from mixtura.models.fake import Scripted, echo, failing_model, slow_model
 
 HOUR = 3600.0
@@ -143,6 +144,18 @@ def test_a_proposer_that_has_answered_is_not_asked_again():
     assert asyncio.run(refused()).text
 
 
+def test_a_mixture_in_a_seat_is_out_of_the_reach_of_the_control_around_it():
+    class Witness(Scripted):
+        async def complete(self, request, emit=None):
+            reached.append(current_control())
+            return await super().complete(request, emit)
+
+    reached = []
+    with control_run(RunControl()):
+        asyncio.run(team(Witness("a", ["from a"])).complete(ask("Why?")))
+    assert reached == [None]
+
+
 def test_all_that_failed_end_their_layer_also_where_they_could_be_asked_again():
     async def failed():
         with control_run(RunControl()):
@@ -204,7 +217,7 @@ def test_without_any_draft_nothing_is_asked():
 
 def test_a_mixture_in_a_seat_takes_no_drafts_of_the_one_around_it():
     inner_member = Scripted("inner", ["from inside"])
-    inner = team(inner_member)
+    inner = team(echo("other"), inner_member)
     kept = {Position(1, 1, "proposer"): first_run(Scripted("a", ["from a"])).popitem()[1]}
     with reuse_drafts(KeptDrafts(kept)):
         answer = asyncio.run(team(inner, echo("b")).complete(ask("Why?")))
