@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol, Self
 
 from mixtura.core.agreement import Support
-from mixtura.core.errors import ConfigError
 from mixtura.core.events import Emit
 from mixtura.core.model import Model
 from mixtura.core.roles import Layer, PlannedCall, Proposer
@@ -160,18 +159,9 @@ def build_judged(
     return build
 
 
-def build_counted(make: Callable[[Any], Chooser], why: str) -> Callable[[PatternParts], Chosen]:
-    """
-    The builder of a pattern whose chooser *make* makes of its settings, and which calls no model;
-    *why* says so to whoever names one.
-    """
-
-    def build(parts: PatternParts) -> Chosen:
-        if parts.final_model is not None:
-            raise ConfigError(f"{parts.name}: {why}")
-        return build_chosen(parts, make(parts.settings))
-
-    return build
+def build_counted(make: Callable[[Any], Chooser]) -> Callable[[PatternParts], Chosen]:
+    """The builder of a pattern whose chooser *make* makes of its settings: it calls no model."""
+    return lambda parts: build_chosen(parts, make(parts.settings))
 
 
 # ---- what choosers have in common

@@ -27,7 +27,7 @@ from mixtura.patterns.choosing import (
 )
 from mixtura.patterns.final_answer import Extract
 from mixtura.patterns.spec import PatternSpec
-from mixtura.patterns.vote import check_extract
+from mixtura.patterns.vote import check_extract_setting
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +108,6 @@ class MuxSettings(msgspec.Struct, frozen=True):
     accuracy: dict[str, Annotated[float, msgspec.Meta(ge=0, le=1)]] = {}
 
 
-def _check_settings(settings: MuxSettings, layers: int) -> None:  # noqa: ARG001
-    check_extract(settings.extract)
-
-
 def check_counted_draws(
     accuracy: Mapping[str, float], draws: Mapping[str, int], *, pattern: str
 ) -> None:
@@ -134,13 +130,12 @@ PATTERN = PatternSpec(
     name="mux",
     help="the answer of the member whose own draws agree most",
     kind=Chosen,
-    build=build_counted(
-        lambda given: Mux(given.extract, given.accuracy), "mux has no aggregator: it counts"
-    ),
+    build=build_counted(lambda given: Mux(given.extract, given.accuracy)),
     settings=MuxSettings,
+    no_final_model="mux has no aggregator: it counts",
     final_step="the member whose draws agree most answers",
     role="counts",
     action="counts each member's draws",
-    check=_check_settings,
+    check=check_extract_setting,
     check_draws=_check_draws,
 )

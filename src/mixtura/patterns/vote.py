@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
@@ -75,7 +76,8 @@ def _describe_final_step(settings: VoteSettings) -> str:
     return f"the proposal {chosen} is the answer"
 
 
-def _check_settings(settings: VoteSettings, layers: int) -> None:  # noqa: ARG001
+def check_extract_setting(settings: Any, layers: int) -> None:  # noqa: ARG001
+    """Raises ConfigError where the setting `extract` names no kind of answer."""
     check_extract(settings.extract)
 
 
@@ -91,12 +93,11 @@ PATTERN = PatternSpec(
     name="vote",
     help="the proposal that most agree with",
     kind=Chosen,
-    build=build_counted(
-        lambda given: Vote(given.extract), "a vote has no aggregator: nobody writes its answer"
-    ),
+    build=build_counted(lambda given: Vote(given.extract)),
     settings=VoteSettings,
+    no_final_model="a vote has no aggregator: nobody writes its answer",
     describe_final_step=_describe_final_step,
     role="votes",
     action="votes on the drafts",
-    check=_check_settings,
+    check=check_extract_setting,
 )

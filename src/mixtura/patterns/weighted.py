@@ -26,7 +26,7 @@ from mixtura.patterns.choosing import (
 from mixtura.patterns.final_answer import Extract
 from mixtura.patterns.spec import FinalModel, PatternParts, PatternSpec
 from mixtura.patterns.verdict_calls import Judge, ask_judges
-from mixtura.patterns.vote import check_extract
+from mixtura.patterns.vote import check_extract_setting
 from mixtura.prompts.synthesis import truth_prompt
 
 ONE_TOKEN = Sampling(temperature=0.0, max_tokens=8)
@@ -135,10 +135,6 @@ class WeightedSettings(msgspec.Struct, frozen=True):
     softness: Annotated[float, msgspec.Meta(gt=0, le=100)] = 0.5
 
 
-def _check_settings(settings: WeightedSettings, layers: int) -> None:  # noqa: ARG001
-    check_extract(settings.extract)
-
-
 def _make_chooser(judge: Model, parts: PatternParts) -> Weighted:
     settings = parts.settings
     return Weighted(judge, settings.extract, settings.softness, parts.sampling)
@@ -156,5 +152,5 @@ PATTERN = PatternSpec(
     final_step="weighs each proposal by the probability that it is right: the most weight wins",
     role="weighs",
     action="weighs the drafts",
-    check=_check_settings,
+    check=check_extract_setting,
 )
