@@ -10,7 +10,7 @@ import msgspec
 
 from mixtura.core.agreement import Support
 from mixtura.core.errors import ConfigError
-from mixtura.core.text import to_one_line, unknown_name_message
+from mixtura.core.text import to_one_line
 from mixtura.core.types import Completion
 from mixtura.patterns.answer_groups import (
     AnswerGroup,
@@ -26,7 +26,7 @@ from mixtura.patterns.choosing import (
     fallback_verdict,
 )
 from mixtura.patterns.final_answer import Extract
-from mixtura.patterns.spec import PatternSpec
+from mixtura.patterns.spec import PatternSpec, check_name
 from mixtura.patterns.vote import check_extract_setting
 
 
@@ -113,9 +113,7 @@ def check_counted_draws(
 ) -> None:
     """Raises ConfigError where no member's draws could agree, or *accuracy* names no member."""
     for name in accuracy:
-        if name not in draws:
-            problem = unknown_name_message("member", name, tuple(draws))
-            raise ConfigError(f"accuracy: {problem}", key="accuracy")
+        check_name("accuracy", "member", name, draws)
     if draws and max(draws.values()) == 1:
         first = next(iter(draws))
         problem = f"'{pattern}' counts how far a member's own draws agree, and each is asked once"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
@@ -12,6 +12,7 @@ import msgspec
 from mixtura.core.errors import ConfigError
 from mixtura.core.model import Model
 from mixtura.core.roles import Aggregator, Layer
+from mixtura.core.text import unknown_name_message
 from mixtura.core.types import Sampling
 from mixtura.engine.pattern import Pattern
 from mixtura.prompts.synthesis import Synthesis
@@ -98,6 +99,12 @@ def require_one_layer(what: str) -> LayerCheck:
             raise ConfigError(f"layers: {problem}", key="layers")
 
     return check
+
+
+def check_name(key: str, what: str, name: str, known: Iterable[str]) -> None:
+    """Raises ConfigError where *name*, in the setting *key*, is no *what* of those *known*."""
+    if name not in (names := tuple(known)):
+        raise ConfigError(f"{key}: {unknown_name_message(what, name, names)}", key=key)
 
 
 def _accept_layers(pattern: str, layers: int) -> None:

@@ -9,8 +9,7 @@ from typing import Any
 import msgspec
 
 from mixtura.core.agreement import Support
-from mixtura.core.errors import ConfigError
-from mixtura.core.text import pluralize_count, to_one_line, unknown_name_message
+from mixtura.core.text import pluralize_count, to_one_line
 from mixtura.core.types import Completion
 from mixtura.patterns.answer_groups import AnswerReader, group_by_answer, largest_group
 from mixtura.patterns.choosing import (
@@ -22,7 +21,7 @@ from mixtura.patterns.choosing import (
     medoid_position,
 )
 from mixtura.patterns.final_answer import EXTRACTORS, Extract
-from mixtura.patterns.spec import PatternSpec
+from mixtura.patterns.spec import PatternSpec, check_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +82,7 @@ def check_extract_setting(settings: Any, layers: int) -> None:  # noqa: ARG001
 
 def check_extract(extract: str, *more: str) -> None:
     """Raises ConfigError where *extract* names no kind of answer; *more*: a pattern's own kinds."""
-    known = (*EXTRACTORS, "text", *more)
-    if extract not in known:
-        problem = unknown_name_message("kind of answer", extract, known)
-        raise ConfigError(f"extract: {problem}", key="extract")
+    check_name("extract", "kind of answer", extract, (*EXTRACTORS, "text", *more))
 
 
 PATTERN = PatternSpec(
