@@ -72,6 +72,17 @@ class CountingChooser(ABC):
         """Which of two proposals or more is the answer."""
 
 
+@dataclass(frozen=True, slots=True)
+class JudgingChooser:
+    """A chooser that asks a model, and goes by its name."""
+
+    model: Model
+
+    @property
+    def name(self) -> str:
+        return self.model.name
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chosen(Pattern):
     """
@@ -144,7 +155,7 @@ def build_chosen(parts: PatternParts, chooser: Chooser) -> Chosen:
     The pattern of a configuration file, with *chooser* as its last step. Raises ValueError without
     layers.
     """
-    return Chosen(layers=parts.layers, chooser=chooser, name=parts.name, synthesis=parts.synthesis)
+    return parts.build_kind(Chosen, chooser=chooser)
 
 
 def build_judged(

@@ -200,10 +200,7 @@ def _check_settings(settings: ModesSettings, layers: int) -> None:  # noqa: ARG0
 
 def _build(parts: PatternParts) -> Modes:
     try:
-        return Modes(
-            layers=parts.layers, extract=parts.settings.extract, name=parts.name,
-            synthesis=parts.synthesis,
-        )  # fmt: skip
+        return parts.build_kind(Modes, extract=parts.settings.extract)
     except ValueError as error:
         raise ConfigError(f"{parts.name}: layers: {error}", key="layers") from None
 

@@ -113,7 +113,6 @@ PATTERN = PatternSpec(
     name="review",
     help="findings about a diff or a text, with how many members found each",
     kind=Review,
-    build=lambda parts: Review(layers=parts.layers, name=parts.name, synthesis=parts.synthesis),
     no_final_model="review has no aggregator: findings are merged by place",
     final_step="the findings are merged and counted",
     role="merges",

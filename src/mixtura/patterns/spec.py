@@ -55,15 +55,14 @@ class PatternParts(NamedTuple):
             raise ConfigError(f"{self.name}: nobody writes its answer")
         return Aggregator(self.final_model, self.sampling, self.fallbacks)
 
+    def build_kind(self, kind: Callable[..., AnyPattern], **settings: Any) -> AnyPattern:
+        """A pattern of *kind*, with these parts and the *settings* of its own."""
+        usual = {"layers": self.layers, "name": self.name, "synthesis": self.synthesis}
+        return kind(**usual | settings)
+
     def build_aggregated(self, kind: Callable[..., AnyPattern], **settings: Any) -> AnyPattern:
-        """
-        A pattern of *kind*, whose aggregator writes the answer, with the *settings* of its own.
-        Raises ConfigError without an aggregator.
-        """
-        return kind(
-            layers=self.layers, aggregator=self.aggregator(), name=self.name,
-            synthesis=self.synthesis, **settings,
-        )  # fmt: skip
+        """The same of a *kind* whose aggregator writes the answer. Raises ConfigError without."""
+        return self.build_kind(kind, aggregator=self.aggregator(), **settings)
 
 
 LayerCheck = Callable[[str, int], None]
@@ -137,7 +136,7 @@ class PatternSpec:
     """One line on what the answer is."""
     kind: type[Pattern]
     build: Callable[[PatternParts], Pattern] | None = None
-    """None: an aggregator writes the answer, and *kind*'s arguments are called as the settings."""
+    """None: *kind*'s arguments are called as the settings; a final model is its aggregator."""
     settings: type[msgspec.Struct] = NoSettings
     """The keys of its own that a mixture's table may have."""
     final_model: FinalModel | None = None
@@ -185,4 +184,5 @@ class PatternSpec:
             return self.build(parts)
         own: dict[str, Any] = msgspec.structs.asdict(parts.settings)
         models = {key: parts.models.get(key) for key in self.model_settings}
-        return parts.build_aggregated(self.kind, **own | models)
+        build = parts.build_aggregated if self.final_model else parts.build_kind
+        return build(self.kind, **own | models)

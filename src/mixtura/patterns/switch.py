@@ -150,10 +150,9 @@ def _build(parts: PatternParts) -> Switch:
         Layer(tuple(draws[name]), 1, layer.patience, layer.deadline, layer.learned)
         for name in sorted(draws, key=lambda name: -known.get(name, 1.0))
     ]
-    return Switch(
-        layers=tuple(members),
-        threshold=parts.settings.threshold, extract=parts.settings.extract, accuracy=known,
-        name=parts.name, synthesis=parts.synthesis,
+    return parts.build_kind(
+        Switch, layers=tuple(members), threshold=parts.settings.threshold,
+        extract=parts.settings.extract, accuracy=known,
     )  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from mixtura.core.types import Completion, Json, Request, Sampling
 from mixtura.patterns.answer_groups import AnswerReader, group_by_answer
 from mixtura.patterns.choosing import (
     Chosen,
+    JudgingChooser,
     Verdict,
     build_judged,
     fallback_verdict,
@@ -34,7 +35,7 @@ ONE_TOKEN = Sampling(temperature=0.0, max_tokens=8)
 
 
 @dataclass(frozen=True, slots=True)
-class Weighted:
+class Weighted(JudgingChooser):
     """
     Confidence-informed self-consistency (Taubenfeld et al. 2025, arXiv 2502.06233, section 3): a
     vote in which a proposal weighs softmax(c / T). c is P(True): the probability of the one token
@@ -45,14 +46,9 @@ class Weighted:
     Of equal sums the first answer is taken, and of those who give it the most probable.
     """
 
-    model: Model
     extract: Extract | AnswerReader = "text"
     temperature: float = 0.5
     sampling: Sampling = field(default=ONE_TOKEN)
-
-    @property
-    def name(self) -> str:
-        return self.model.name
 
     def planned_calls(self, proposals: int) -> Sequence[PlannedCall]:
         """A call for each proposal."""
