@@ -75,11 +75,11 @@ cannot have so many.
 def require_proposers(why: str) -> LayerCheck:
     """The check of a pattern that needs a layer of proposers; *why*: what it does with them."""
 
-    def check(pattern: str, layers: int) -> None:
+    def check_count(pattern: str, layers: int) -> None:
         if not layers:
             raise ConfigError(f"layers: '{pattern}' needs proposers: {why}", key="layers")
 
-    return check
+    return check_count
 
 
 def require_two_layers(pattern: str, layers: int) -> None:
@@ -92,12 +92,12 @@ def require_two_layers(pattern: str, layers: int) -> None:
 def require_one_layer(what: str) -> LayerCheck:
     """The check of a pattern that has one layer; *what*: of which members."""
 
-    def check(pattern: str, layers: int) -> None:
+    def check_count(pattern: str, layers: int) -> None:
         if layers != 1:
             problem = f"'{pattern}' has one layer, {what}, not {layers}"
             raise ConfigError(f"layers: {problem}", key="layers")
 
-    return check
+    return check_count
 
 
 def check_name(key: str, what: str, name: str, known: Iterable[str]) -> None:
@@ -156,6 +156,7 @@ class PatternSpec:
     action: str = "writes the answer"
     """What the last step's model does, behind its name."""
     check_layers: LayerCheck = _accept_layers
+    """How many proposer layers it can have; called with its name and their number."""
     check: Callable[[Any, int], None] = _accept_settings
     """
     Called with the settings and the number of proposer layers. Raises ConfigError, with the
