@@ -13,8 +13,8 @@ from mixtura.server.apis import hosted_tools
 from mixtura.server.apis.base import (
     ApiCall,
     ApiError,
-    MixtureOptions,
     ResponseMeta,
+    build_api_call,
 )
 from mixtura.server.apis.openai_chat_body import ALLOWED_VALUES, ChatBody
 from mixtura.server.apis.openai_chat_checks import (
@@ -76,15 +76,13 @@ class ChatCompletionsApi:
             response_format=raw.get("response_format"),
             extra={**extra_parameters(raw, own), **offer.extra},
         )
-        return ApiCall(
-            model=parsed.model,
-            request=request,
-            stream=bool(parsed.stream),
+        return build_api_call(
+            raw,
+            parsed,
+            request,
             n=parsed.n or 1,
             usage_in_stream=bool(parsed.stream_options and parsed.stream_options.include_usage),
-            options=parsed.mixtura or MixtureOptions(),
             notices=tuple(blocked_parameter_notices(raw)),
-            body=raw,
             toolbox=offer.toolbox,
             left_out=tuple(hosted_tools.describe_left_out(offer.toolbox.left_out)),
         )
