@@ -131,11 +131,6 @@ def _close_output(agent):
     agent.say(line(id=2, method="ping"))
 
 
-def _close_both(agent):
-    agent.process.stdout.close()
-    agent.process.stdin.close()
-
-
 def _ask_to_end(agent):
     agent.process.send_signal(signal.SIGTERM)
 
@@ -144,9 +139,7 @@ def _interrupt(agent):
     agent.process.send_signal(signal.SIGINT)
 
 
-@pytest.mark.parametrize(
-    "leave", [_close_input, _close_output, _close_both, _ask_to_end, _interrupt]
-)
+@pytest.mark.parametrize("leave", [_close_input, _close_output, _ask_to_end, _interrupt])
 def test_however_an_agent_leaves_its_call_ends_and_is_written_down(leave, desk):
     desk.server.answers["ann"] = Answer(("Well. ",) * 600, pace=0.1)
     agent = Agent(desk)
