@@ -29,6 +29,8 @@ def file_problem(path: Path) -> str | None:
     try:
         kind = os.stat(path).st_mode  # noqa: PTH116  (Path.is_file hides why it is none)
     except FileNotFoundError:
+        if path.is_symlink():
+            return f"{shown} is a link to a file that is not there"
         return f"there is no file {shown}"
     except NotADirectoryError:
         return f"there is no file {shown}: a part of that path is a file"

@@ -242,8 +242,21 @@ def _run_command(arguments: Sequence[str] | None) -> int:
     except MixturaError as error:
         _print_error(error)
         return NO_ANSWER
+    except FileNotFoundError:
+        if not _is_folder_gone():
+            raise
+        _print_error(ConfigError("the current folder is gone: go to another one, as with cd"))
+        return WRONG_USE
     except (KeyboardInterrupt, click.Abort):
         return INTERRUPTED
+
+
+def _is_folder_gone() -> bool:
+    try:
+        os.getcwd()  # noqa: PTH109
+    except OSError:
+        return True
+    return False
 
 
 def _print_error(error: Exception) -> None:

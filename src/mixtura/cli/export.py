@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 import click
 
@@ -17,7 +17,7 @@ from mixtura.cli.completed_values import complete_file
 from mixtura.cli.help_layout import MixturaCommand
 from mixtura.cli.output_file import check_writable
 from mixtura.config.config import Config
-from mixtura.core.credentials import mask_keys
+from mixtura.core.credentials import mask_key_forms
 from mixtura.core.redaction import process_redactor
 from mixtura.core.text import pluralize_count, to_one_line
 from mixtura.training.examples import (
@@ -149,20 +149,8 @@ def _redacted_lines(
     for example in examples:
         for line in build_training_lines(example, form):
             safe: Any = config.runs.redact_run(line, process_redactor())
-            text = json.dumps(_mask_key_forms(safe), ensure_ascii=False)
+            text = json.dumps(mask_key_forms(safe), ensure_ascii=False)
             yield text.encode("utf-8", "replace") + b"\n"
-
-
-def _mask_key_forms(data: Any) -> Any:
-    """The data without texts that have the form of a key, whoever's it is."""
-    if isinstance(data, str):
-        return mask_keys(data)
-    if isinstance(data, list):
-        return [_mask_key_forms(one) for one in cast(list[Any], data)]
-    if isinstance(data, dict):
-        rows = cast(dict[str, Any], data).items()
-        return {name: _mask_key_forms(value) for name, value in rows}
-    return data
 
 
 def _write_lines(lines: Iterator[bytes], path: Path | None) -> int:
