@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 from mixtura.core.errors import ConfigError
 from mixtura.core.text import format_bytes, to_one_line
@@ -21,6 +21,15 @@ def expand_home(name: str | Path) -> Path:
         return path.expanduser()
     except RuntimeError:  # ~someone, and nobody has that name
         return path
+
+
+def path_kind(path: Path) -> Literal["file", "folder", "other"] | None:
+    """What stands at *path*; None for nothing, and for what the system takes for no name."""
+    try:
+        kind = path.stat().st_mode
+    except (OSError, ValueError):
+        return None
+    return "file" if stat.S_ISREG(kind) else "folder" if stat.S_ISDIR(kind) else "other"
 
 
 def file_problem(path: Path) -> str | None:
