@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import time
 
 import pytest
 
@@ -166,3 +168,21 @@ def test_an_output_that_takes_no_more_is_told(desk):
 
     assert process.wait(30) == 1
     assert said == "mixtura: the output cannot be written: No space left on device\n"
+
+
+def test_an_agent_that_writes_nonsense_and_reads_nothing_has_to_wait(desk):
+    agent = Agent(desk)
+    os.set_blocking(agent.process.stdin.fileno(), False)
+    most, sent, quiet = 1024**2, 0, 0
+    while sent < most and quiet < 20:
+        try:
+            sent += os.write(agent.process.stdin.fileno(), b"{}\n" * 1000)
+            quiet = 0
+        except BlockingIOError:
+            quiet += 1
+            time.sleep(0.05)
+    agent.process.terminate()
+
+    # A line has 3 bytes and its refusal 200: all of them would be 70 MB.
+    assert sent < most
+    assert agent.process.wait(30) == 0

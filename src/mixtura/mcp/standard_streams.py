@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from queue import SimpleQueue
-from threading import Thread
+from threading import Semaphore, Thread
 from typing import Any, cast
 
 from mcp.server.lowlevel.server import Server
@@ -20,6 +20,8 @@ from mixtura.mcp.protocol_lines import read_protocol_line, refuse_long_line
 MAX_LINE_BYTES = 64 * 1024**2
 """Of one message: a picture and the files beside it fit; a line without end fills no memory."""
 _PIECE_BYTES = 256 * 1024
+_MAX_WAITING = 1_000
+"""Refusals that a client has not read."""
 _LAST_SECONDS = 1.0
 """That the last lines are waited for: nobody may be reading them."""
 
@@ -74,10 +76,15 @@ class _OutputLines:
         self._descriptor = descriptor
         self._lose = lose
         self._waiting: SimpleQueue[tuple[bytes, Future[None] | None]] = SimpleQueue()
+        self._room = Semaphore(_MAX_WAITING)
         Thread(target=self._write_lines, daemon=True).start()
 
     def add_line(self, line: bytes) -> None:
-        """Write a line, from any thread, without waiting for it."""
+        """
+        Write a line, from a thread, without waiting for it; but a client that writes nonsense and
+        reads no answers has to wait.
+        """
+        self._room.acquire()
         self._waiting.put((line, None))
 
     async def write(self, text: str) -> None:
@@ -100,7 +107,9 @@ class _OutputLines:
             except OSError as error:
                 lost = True
                 self._lose(error)
-            if written and written.set_running_or_notify_cancel():
+            if written is None:
+                self._room.release()
+            elif written.set_running_or_notify_cancel():
                 written.set_result(None)
 
 
