@@ -50,7 +50,7 @@ def duration_callback(context: click.Context, parameter: click.Parameter, text: 
     help="Split of a data set.",
 )  # fmt: skip
 @click.option("--subset", metavar="NAME", callback=name_callback, help="Subset of a data set.")
-@click.option("--column", metavar="NAME", callback=name_callback, help="Field that is the prompt.")
+@click.option("--column", metavar="NAME", callback=name_callback, help="Field with the prompt.")
 @click.option(
     "--template", metavar="TEXT|@FILE", callback=text_or_file_callback,
     help="Prompt with the row's fields in it, as {question}; @FILE reads it from a file.",
@@ -77,8 +77,8 @@ def duration_callback(context: click.Context, parameter: click.Parameter, text: 
 @click.option(
     "--provider-batch", type=click.Choice(("auto", "off", "only")), default="off", metavar="MODE",
     show_default=True,
-    help="Send calls as batches of their provider, for less money: off; auto (what is not back"
-    " within --within is asked live); only (never live).",
+    help="Send calls as the provider's batches, at a lower price: off; auto (calls not answered"
+    " within --within are made live); only (never live).",
 )  # fmt: skip
 @click.option(
     "--within", default="24h", metavar="DURATION", show_default=True, callback=duration_callback,
@@ -88,11 +88,11 @@ def duration_callback(context: click.Context, parameter: click.Parameter, text: 
 @click.option(
     "--workers", type=click.IntRange(1, 1024), metavar="N",
     help="Workers of --engine ray; by default one for each core of the cluster, or for each"
-    " --worker-cores where a model runs on the machines.",
+    " --worker-cores if a model runs in the workers.",
 )  # fmt: skip
 @click.option(
     "--worker-cores", type=click.IntRange(1, 256), metavar="N",
-    help="Cores of each worker; by default 1, or 4 where a model runs on the machines.",
+    help="Cores of each worker; by default 1, or 4 if a model runs in the workers.",
 )  # fmt: skip
 @click.option(
     "--start-vllm",

@@ -210,7 +210,7 @@ class ChatSession:
         )
         self._prompt.enable_completion(self._complete_word)
         answerer = answerer_line(self._config, self._plan)
-        self._print_notice(f"{answerer}. /help says what else there is, Ctrl-D leaves.", "dim")
+        self._print_notice(f"{answerer}. /help lists the commands, Ctrl-D leaves.", "dim")
         if note := embedded_note(self._config, self._plan, chosen=False):
             self._print_notice(note, "yellow")
 

@@ -57,7 +57,7 @@ from mixtura.storage.run_record import Record
 @click.option(
     "--agreement",
     is_flag=True,
-    help="For a run: say the price of an agreement report, make it (one call) and keep it.",
+    help="For a run: print the price of an agreement report, make it (one call) and keep it.",
 )
 @max_cost_option("Cost limit of the --agreement report: a call that could exceed it is not made.")
 @click.option(

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     metavar="P Q…", multiple=True, callback=common.name_callback,
     help="Patterns to try: vote, mux, switch, combine, gate, mixture (default: all).",
 )  # fmt: skip
-@size_options("Proposals that an aggregator reads at most.")
+@size_options("The most proposals that an aggregator reads.")
 @click.option(
     "--draws",
     type=common.COUNT,
@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     type=common.SHARE,
     default=1 / 2,
     metavar="SHARE",
-    help="Share of the prompts kept for the proof (default: a half).",
+    help="Share of the prompts kept for the test (default: a half).",
 )
 @click.option(
     "--looks",
@@ -65,7 +65,7 @@ if TYPE_CHECKING:
     default=1,
     show_default=True,
     metavar="N",
-    help="Tunings planned with these prompts; each has its part of the 5 % for error.",
+    help="Looks at these prompts that are planned; each gets a share of the 5 % error rate.",
 )
 @preset_options("preset", "tuned")
 @common.config_option
@@ -114,11 +114,11 @@ def _print_look(look: LookTerms) -> None:
 
     times = pluralize_count(look.number - 1, "earlier tuning")
     left = (
-        "only what they have proved can be written again, and anything else takes other prompts"
+        "only what they have proved can be written again; to prove anything else, use other prompts"
         if look.is_spent
-        else f"this one may spend {look.alpha:.4f} of the 0.05 that all together have"
+        else f"this one may spend {look.alpha:.4f} of the 0.05 that all share"
     )
-    note = f"Note: {times} looked at held-out prompts of this one; {left}."
+    note = f"Note: {times} looked at the same held-out prompts; {left}."
     print_line(common.create_console(stderr=True), note, "yellow")
 
 
