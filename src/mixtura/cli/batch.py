@@ -116,7 +116,7 @@ def duration_callback(context: click.Context, parameter: click.Parameter, text: 
 @click.option("--quiet", is_flag=True, help="Print errors only.")
 @click.option(
     "--json", "as_json", is_flag=True,
-    help="Print progress and the outcome as JSON lines (to standard error where OUT is -).",
+    help="Print progress and the outcome as JSON lines (to standard error if OUT is -).",
 )  # fmt: skip
 @config_option
 def command(**options: Any) -> int:
@@ -128,7 +128,7 @@ def command(**options: Any) -> int:
     OUT's name with .errors.jsonl.
 
     Every finished call is kept in a journal. If the batch was killed, interrupted or stopped by
-    --max-cost, the same command goes on where it stopped; only the calls that were under way are
+    --max-cost, the same command continues where it stopped; only the calls that were under way are
     made again. Ctrl-C waits for the calls under way and stops; a second Ctrl-C stops at once.
 
     Exit codes: 0 all rows are answered, 3 some failed, 4 stopped by a cap, 130 interrupted.

@@ -79,7 +79,7 @@ MAX_HISTORY = 200
 @click.option(
     "--agreement",
     is_flag=True,
-    help="Report after each answer where the proposals agree and differ: one call more.",
+    help="Report after each answer where the proposals agree and differ: one more call.",
 )
 @run_options
 def command(

@@ -65,7 +65,7 @@ if TYPE_CHECKING:
     default=1,
     show_default=True,
     metavar="N",
-    help="Looks at these prompts that are planned; each gets a share of the 5 % error rate.",
+    help="Tries planned on these prompts; each gets a share of the 5 % error rate.",
 )
 @preset_options("preset", "tuned")
 @common.config_option
@@ -82,14 +82,14 @@ def command(
 ) -> int:
     """Choose a mixture on half of your prompts, and test it on the other half.
 
-    Half of the prompts choose: which members are admitted and in which role, which pattern, how
-    many draws, who aggregates. The other half, which chose nothing, proves: the mixture is
-    compared with the best member, prompt by prompt. It is written only if the lower bound of the
-    95 % interval is -1 point or higher: it is not worse by more than one point. Otherwise the
-    single model is written. A run that was stopped resumes where it was.
+    One half of the prompts chooses the members and their roles, the pattern, the number of draws
+    and the aggregator. On the other half, which had no part in the choice, the mixture is compared
+    with the best member, prompt by prompt. It is written only if the lower bound of the 95 %
+    interval is -1 point or higher: if it is at most one point worse. Otherwise the single model
+    is written. A run that was stopped resumes where it was.
 
-    A further try on the same prompts, with other settings, proves nothing unless it was planned:
-    --looks 3 before the first of three.
+    Another try on the same prompts, with other settings, proves nothing unless it was planned:
+    pass --looks 3 from the first of three tries on.
     """
     if not models:
         raise click.UsageError("Which members? As in: --models A B C --on prompts.jsonl")
