@@ -114,6 +114,7 @@ def test_tab_completes_commands_options_and_names(shell):
     assert "doctor" in completed(shell, "mixtura", "do")
     assert completed(shell, "mixtura", "ask", "--att") == ["--attach"]
     assert completed(shell, "mixtura", "ask", "-m", "tea") == ["team"]
+    assert completed(shell, "mixtura", "export", "-m", "tea") == ["team"]
     assert completed(shell, "mixtura", "chat", "-p", "ann") == ["ann"]
     assert completed(shell, "mixtura", "show", run[:9]) == [run]
     assert completed(shell, "mixtura", "ask", "--continue", run[:9]) == [run]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mixtura.config.config import load
-from tests.support.config_files import model_tables
+from tests.support.config_files import model_tables, read
 
 STRONG, WEAK = "openai/gpt-5.4", "openai/gpt-4.1-mini"
 TEAMS = {
@@ -26,11 +26,7 @@ MODELS = model_tables(mine="our-own", strong="gpt-5.4")
 @pytest.fixture
 def problems(tmp_path):
     tables = "".join(f"[mixtures.{name}]\nlayers = {text}\n" for name, text in TEAMS.items())
-    (tmp_path / "mixtura.toml").write_text(MODELS + tables)
-    config = load(
-        str(tmp_path / "mixtura.toml"), environ={"XDG_STATE_HOME": str(tmp_path)}, folder=tmp_path,
-        home=tmp_path,
-    )  # fmt: skip
+    config = read(MODELS + tables, tmp_path, {"XDG_STATE_HOME": str(tmp_path)})
 
     def of(name):
         return " | ".join(config.team_problems(config.registry.mixtures[name]))

@@ -32,17 +32,10 @@ KEYS = "".join(
     f'[serve.keys.{name}]\nsha256 = "{sha256(key.encode()).hexdigest()}"\n'
     for name, key in (("alice", ALICE), ("bob", BOB))
 )
-MORE = """
-[mixtures.agent]
-layers = [["a"]]
-aggregator = "caller"
-[mixtures.short]
-layers = [["a"]]
-aggregator = "cut"
-[mixtures.lazy]
-layers = [["a"]]
-aggregator = "slow"
-"""
+MORE = "".join(
+    f'[mixtures.{name}]\nlayers = [["a"]]\naggregator = "{last}"\n'
+    for name, last in (("agent", "caller"), ("short", "cut"), ("lazy", "slow"))
+)
 CASE = CASES / "requests" / "22-ai-sdk-6-second-turn.responses.json"
 TOOL = {"type": "function", "name": "weather", "parameters": {"type": "object"}, "strict": False}
 

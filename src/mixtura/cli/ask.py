@@ -29,12 +29,12 @@ from mixtura.cli.attachments import (
 )
 from mixtura.cli.command_offer import offer_commands
 from mixtura.cli.common import (
+    RunOptions,
     create_console,
     download_embedded,
     dry_run_option,
     echo_json,
     name_option,
-    read_config,
     run_options,
     text_callback,
 )
@@ -123,7 +123,7 @@ def command(question: tuple[str, ...], **options: Any) -> int:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AskOptions:
+class AskOptions(RunOptions):
     """The options as they were typed; None where one was not."""
 
     mixture: str | None
@@ -144,11 +144,6 @@ class AskOptions:
     as_json: bool
     quiet: bool
     dry_run: bool
-    max_cost: float | None
-    deadline: float | None
-    cache: bool | None
-    keep: bool | None
-    config_file: str | None
 
     @property
     def speaks_to_person(self) -> bool:
@@ -167,7 +162,7 @@ def _ask_question(words: tuple[str, ...], options: AskOptions) -> int:
     if output:
         check_writable(output, "--output")
     text = read_question(words, note=options.speaks_to_person, attached=bool(attached))
-    config = read_config(options.config_file, cache=options.cache, keep=options.keep)
+    config = options.read_config()
     if options.speaks_to_person and not (options.mixture or options.proposers or options.continued):
         offer_commands(config)
     earlier = find_conversation(config, options.continued) if options.continued else None

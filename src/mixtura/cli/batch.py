@@ -7,8 +7,14 @@ from typing import Any
 import click
 
 from mixtura.batch.records import DEFAULT_SPLIT, FORMATS
-from mixtura.cli.common import COUNT, config_option, engine_options, name_callback
 from mixtura.cli.common import batch_cap_options as cap_options
+from mixtura.cli.common import (
+    config_option,
+    count_option,
+    engine_options,
+    name_callback,
+    name_option,
+)
 from mixtura.cli.completed_values import complete_file
 from mixtura.cli.help_layout import MixturaCommand
 from mixtura.cli.mixture_options import sampling_options, team_options
@@ -60,19 +66,17 @@ def duration_callback(context: click.Context, parameter: click.Parameter, text: 
     help="Field with a picture's path or web address, or a list of them; by default image, images.",
 )  # fmt: skip
 @system_option
-@click.option("--limit", type=COUNT, metavar="N", help="First N rows only.")
-@click.option(
-    "--sample", type=COUNT, metavar="N",
-    help="N rows drawn at random, the same for the same --seed.",
-)  # fmt: skip
+@count_option("--limit", "First N rows only.")
+@count_option("--sample", "N rows drawn at random, the same for the same --seed.")
 @click.option(
     "--dedupe", is_flag=True, help="Ask equal rows once, and give all of them the same answer."
 )
 @sampling_options
-@click.option(
-    "--concurrency", type=click.IntRange(1, 2048), default=32, metavar="N", show_default=True,
-    help="Calls at once at each endpoint whose configuration has no `limits.concurrency`; fewer"
-    " while it answers 429.",
+@count_option(
+    "--concurrency",
+    "Calls at once at each endpoint whose configuration has no `limits.concurrency`; fewer while"
+    " it answers 429.",
+    within=click.IntRange(1, 2048), default=32, show_default=True,
 )  # fmt: skip
 @click.option(
     "--provider-batch", type=click.Choice(("auto", "off", "only")), default="off", metavar="MODE",
@@ -85,15 +89,17 @@ def duration_callback(context: click.Context, parameter: click.Parameter, text: 
     help="Time for provider batches, such as 6h or 90m, counted from the first run.",
 )  # fmt: skip
 @engine_options("What answers the rows: local (this process), or ray (workers of a Ray cluster).")
-@click.option(
-    "--workers", type=click.IntRange(1, 1024), metavar="N",
-    help="Workers of --engine ray; by default one for each core of the cluster, or for each"
+@count_option(
+    "--workers",
+    "Workers of --engine ray; by default one for each core of the cluster, or for each"
     " --worker-cores if a model runs in the workers.",
-)  # fmt: skip
-@click.option(
-    "--worker-cores", type=click.IntRange(1, 256), metavar="N",
-    help="Cores of each worker; by default 1, or 4 if a model runs in the workers.",
-)  # fmt: skip
+    within=click.IntRange(1, 1024),
+)
+@count_option(
+    "--worker-cores",
+    "Cores of each worker; by default 1, or 4 if a model runs in the workers.",
+    within=click.IntRange(1, 256),
+)
 @click.option(
     "--start-vllm",
     is_flag=True,
@@ -104,10 +110,7 @@ def duration_callback(context: click.Context, parameter: click.Parameter, text: 
     help="Where each machine keeps its workers' journals; by default beside --journal.",
 )  # fmt: skip
 @cap_options
-@click.option(
-    "--journal", metavar="FILE", callback=name_callback, shell_complete=complete_file,
-    help="Where finished calls are kept; by default OUT.journal.",
-)  # fmt: skip
+@name_option("--journal", "FILE", "Where finished calls are kept; by default OUT.journal.")
 @click.option(
     "--retry-failed", is_flag=True, help="Ask the rows that failed again, whatever the cause."
 )

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -23,10 +23,10 @@ from mixtura.cli.attachments import (
 from mixtura.cli.chat_lines import answerer_line, mixture_lines, turn_footer
 from mixtura.cli.command_offer import offer_commands
 from mixtura.cli.common import (
+    RunOptions,
     create_console,
     download_embedded,
     embedded_note,
-    read_config,
     run_options,
 )
 from mixtura.cli.conversation import Conversation
@@ -91,11 +91,7 @@ def command(
     images: tuple[str, ...],
     system: str | None,
     agreement: bool,
-    max_cost: float | None,
-    deadline: float | None,
-    cache: bool | None,
-    keep: bool | None,
-    config_file: str | None,
+    **options: Any,
 ) -> int:
     """Hold a conversation with a mixture of models.
 
@@ -104,7 +100,8 @@ def command(
     standard output.
     """
     attached = read_attachments(files, images)
-    config = read_config(config_file, cache=cache, keep=keep)
+    run = RunOptions(**options)
+    config = run.read_config()
     if not (mixture or proposers):
         offer_commands(config)
     plan = spec_from_options(config, mixture, proposers, aggregator, layers)
@@ -112,9 +109,8 @@ def command(
     if prompt.person:
         print_choice_reason(config, plan, mixture, proposers, aggregator)
     with asyncio.Runner() as runner:
-        chat = ChatSession(
-            config, runner, prompt, TurnSettings(max_cost, deadline, agreement), system
-        )
+        settings = TurnSettings(run.max_cost, run.deadline, agreement)
+        chat = ChatSession(config, runner, prompt, settings, system)
         chat.use_mixture(plan)
         for one in attached:
             chat.attach(one)

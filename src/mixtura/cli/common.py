@@ -10,6 +10,7 @@ import shutil
 import sys
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -118,6 +119,13 @@ def name_option(
     )  # fmt: skip
 
 
+def count_option(
+    option: str, said: str, *, within: click.ParamType[int] = COUNT, **settings: Any
+) -> Option[F]:
+    """An option whose value is a whole number."""
+    return click.option(option, type=within, metavar="N", help=said, **settings)
+
+
 config_option = click.option(
     "--config", "config_file", metavar="FILE", shell_complete=complete_file,
     help="Configuration file, instead of ./mixtura.toml or your user's.",
@@ -185,6 +193,21 @@ def read_config(
     config.runs.notice = _print_warning
     config.responses.notice = _print_warning
     return config
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """The `run_options` as they were typed; None where one was not."""
+
+    keep: bool | None
+    max_cost: float | None
+    deadline: float | None
+    cache: bool | None
+    config_file: str | None
+
+    def read_config(self) -> Config:
+        """The configuration for this process. Raises ConfigError."""
+        return read_config(self.config_file, cache=self.cache, keep=self.keep)
 
 
 def _print_warning(text: str) -> None:

@@ -12,9 +12,9 @@ import click
 from mixtura import cli
 from mixtura.catalog.user_files import expand_home
 from mixtura.cli.common import (
-    COUNT,
     SEED,
     config_option,
+    count_option,
     create_console,
     deadline_option,
     download_embedded,
@@ -65,15 +65,11 @@ NO_SCORING = "none"
 )
 @scoring_options
 @limit_option
-@click.option(
-    "--seed",
-    type=SEED,
-    default=0,
-    show_default=True,
-    metavar="N",
-    help="Seed of the answers and of the choice of prompts.",
-)
-@click.option("--epochs", type=COUNT, default=1, metavar="N", help="Answers to each prompt.")
+@count_option(
+    "--seed", "Seed of the answers and of the choice of prompts.",
+    within=SEED, default=0, show_default=True,
+)  # fmt: skip
+@count_option("--epochs", "Answers to each prompt.", default=1)
 @name_option("--html", "FILE", "Write the result as an HTML page, too.")
 @json_option
 @click.option(

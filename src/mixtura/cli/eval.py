@@ -9,10 +9,10 @@ import click
 
 from mixtura.catalog.entry_points import find_entry_points
 from mixtura.cli.common import (
-    COUNT,
     SEED,
     combine_options,
     config_option,
+    count_option,
     evaluation_cap_options,
     name_option,
 )
@@ -42,17 +42,9 @@ _model_options = combine_options(
 )
 _data_options = combine_options(
     name_option("--data", "FILE", "Data set, as a file or web address, instead of the public one."),
-    click.option("--limit", type=COUNT, metavar="N", help="Number of samples to use."),
-    click.option(
-        "--seed", type=SEED, metavar="N", help="Seed for the choice of samples and for the models."
-    ),
-    click.option(
-        "--epochs",
-        type=COUNT,
-        default=1,
-        metavar="N",
-        help="Answers to each sample.",
-    ),
+    count_option("--limit", "Number of samples to use."),
+    count_option("--seed", "Seed for the choice of samples and for the models.", within=SEED),
+    count_option("--epochs", "Answers to each sample.", default=1),
     click.option(
         "--agreement",
         is_flag=True,

@@ -8,11 +8,12 @@ from pathlib import Path
 import click
 
 from mixtura.cli.common import (
-    COUNT,
     SEED,
+    SHARE,
     F,
     Option,
     combine_options,
+    count_option,
     deadline_option,
     dry_run_option,
     name_callback,
@@ -48,12 +49,11 @@ prompts_option = click.option(
     shell_complete=complete_file,
     help="Prompts, as JSON lines.",
 )
-limit_option = click.option("--limit", type=COUNT, metavar="N", help="Number of prompts to use.")
-connections_option = click.option(
-    "--connections", type=COUNT, default=10, metavar="N", show_default=True,
+limit_option = count_option("--limit", "Number of prompts to use.")
+connections_option = count_option(
+    "--connections", "Prompts in flight at once.", default=10, show_default=True,
     # Inspect's own variable: who has set it for `inspect eval` need not say it again.
     envvar="INSPECT_EVAL_MAX_CONNECTIONS", show_envvar=True,
-    help="Prompts in flight at once.",
 )  # fmt: skip
 logs_option = click.option(
     "--logs", type=click.Path(file_okay=False, path_type=Path), default=Path("logs"),
@@ -70,17 +70,24 @@ scoring_options = combine_options(
     ),
     name_option("--judge", "NAME", "Model that decides which of two answers is better."),
 )
-split_seed_option = click.option(
-    "--seed", type=SEED, default=0, show_default=True, metavar="N", help="Seed of the split."
+split_seed_option = count_option(
+    "--seed", "Seed of the split.", within=SEED, default=0, show_default=True
 )
+
+
+def held_out_option(share: float, said: str) -> Option[F]:
+    """``--held-out``: by default *share* of the prompts; *said*: what they are kept for."""
+    return click.option(
+        "--held-out", type=SHARE, default=share, metavar="SHARE",
+        help=f"Share of the prompts kept for the {said}.",
+    )  # fmt: skip
 
 
 def size_options(said: str) -> Option[F]:
     """How large a mixture may be, of so many *said*, and who aggregates in it."""
     return combine_options(
-        click.option(
-            "--size", type=click.IntRange(min=1, max=12), default=3, show_default=True,
-            metavar="N", help=said,
+        count_option(
+            "--size", said, within=click.IntRange(min=1, max=12), default=3, show_default=True
         ),
         name_option(
             "--aggregator", "NAME", "Model that aggregates; otherwise the search finds one."

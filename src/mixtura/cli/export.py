@@ -67,9 +67,9 @@ def _read_date(ctx: click.Context, param: click.Parameter, value: str | None) ->
 )  # fmt: skip
 @name_option("--journal", "FILE", "The batch's journal; by default its OUT.journal.")
 @name_option("--input", "FILE", "The batch's IN, if it has been moved.", "source")
-@click.option(
-    "--mixture", "-m", "mixtures", multiple=True, metavar="NAME", callback=name_callback,
-    help="Only answers of this mixture or model; repeatable.",
+@name_option(
+    "-m", "NAME", "Only answers of this mixture or model; repeatable.",
+    "--mixture", "mixtures", multiple=True,
 )  # fmt: skip
 @click.option(
     "--since", metavar="DATE", callback=_read_date,

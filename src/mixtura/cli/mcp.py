@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from mixtura.cli.command_offer import find_offered_tools, join_titles
-from mixtura.cli.common import read_config, require_extra, run_options
+from mixtura.cli.common import RunOptions, require_extra, run_options
 from mixtura.cli.help_layout import MixturaCommand
 from mixtura.config.config import Config
 from mixtura.config.registry import USE_COMMANDS
@@ -37,14 +37,7 @@ HOST = "127.0.0.1"
     help="Serve over HTTP on 127.0.0.1, at /mcp. 0 picks a free port.",
 )  # fmt: skip
 @run_options
-def command(
-    port: int | None,
-    keep: bool | None,
-    max_cost: float | None,
-    deadline: float | None,
-    cache: bool | None,
-    config_file: str | None,
-) -> int:
+def command(port: int | None, **options: Any) -> int:
     """Offer mixtures as tools to agents (Model Context Protocol).
 
     An agent starts this command and gets the tools ask, review, compare and models. Without
@@ -52,9 +45,10 @@ def command(
     answer may cost is set under [mcp] and [budget] in the configuration; --max-cost caps every
     call.
     """
-    config = read_config(config_file, cache=cache, keep=keep)
+    run = RunOptions(**options)
+    config = run.read_config()
     tool_calls = _load_packages()
-    calls = tool_calls.ToolCalls(config, max_cost, deadline, _advise(config))
+    calls = tool_calls.ToolCalls(config, run.max_cost, run.deadline, _advise(config))
     if port is None:
         return _serve_stdio(config, calls)
     return _serve_http(config, calls, port)

@@ -15,6 +15,7 @@ from mixtura.cli.common import (
     SEED,
     TEMPERATURE,
     combine_options,
+    count_option,
     create_console,
     embedded_note,
     name_option,
@@ -45,9 +46,9 @@ team_options = combine_options(
     name_option(
         "-a", "MODEL", "Model that writes the answer; by default the first -p.", "--aggregator"
     ),
-    click.option(
-        "--layers", type=LAYERS, metavar="N",
-        help="Number of layers, the aggregator's included (with -p; default 2).",
+    count_option(
+        "--layers", "Number of layers, the aggregator's included (with -p; default 2).",
+        within=LAYERS,
     ),
 )  # fmt: skip
 """For a command that asks a mixture."""
@@ -60,14 +61,8 @@ sampling_options = combine_options(
         "--top-p", type=PROBABILITY, metavar="NUMBER",
         help="Nucleus sampling of the answer, 0 to 1.",
     ),
-    click.option(
-        "--max-tokens", type=ANSWER_TOKENS, metavar="N",
-        help="Length limit of the answer, in tokens.",
-    ),
-    click.option(
-        "--seed", type=SEED, metavar="N",
-        help="Seed for repeatable answers, where models support it.",
-    ),
+    count_option("--max-tokens", "Length limit of the answer, in tokens.", within=ANSWER_TOKENS),
+    count_option("--seed", "Seed for repeatable answers, where models support it.", within=SEED),
 )  # fmt: skip
 """For a command whose answer can be sampled otherwise."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -17,6 +17,28 @@ if TYPE_CHECKING:
     from mixtura.config.config import Config
     from mixtura.selection.forecast import SelectionForecast
     from mixtura.selection.measurements import SelectionTerms
+
+
+class PresetOutput(NamedTuple):
+    """Where a preset goes and how what came of it is printed, as the options say."""
+
+    out: Path | None
+    name: str
+    as_json: bool
+    dry_run: bool
+
+
+def take_output(options: dict[str, Any]) -> PresetOutput:
+    """The options of `preset_options` that are of the output; they are taken out of *options*."""
+    return PresetOutput(*(options.pop(name) for name in PresetOutput._fields))
+
+
+def require_prompts(models: Sequence[str], data: str | None, called: str) -> None:
+    """Raises click.UsageError without models, which are *called* so, and without prompts."""
+    if not models:
+        raise click.UsageError(f"Which {called}? As in: --models A B C --on prompts.jsonl")
+    if data is None:
+        raise click.UsageError("--on is missing: the file with the prompts.")
 
 
 def download_members(config: Config, models: Sequence[str], terms: SelectionTerms) -> None:
@@ -59,24 +81,32 @@ def print_dry_run(
     return found.exit_code
 
 
-def check_file(config: Config, out: Path, name: str, models: Sequence[str]) -> None:
-    """Raises ConfigError where the file could take no table of that name."""
+def check_file(config: Config, output: PresetOutput, models: Sequence[str]) -> None:
+    """
+    Raises ConfigError where there is a file that could take no table of that name: before anything
+    is paid.
+    """
     from mixtura.selection import preset
 
-    preset.check_writable(out, name, models, _redacted_tables(config, models), _load_written)
+    if output.out:
+        tables = _redacted_tables(config, models)
+        preset.check_writable(output.out, output.name, models, tables, _load_written)
 
 
-def write_table(config: Config, out: Path, name: str, table: str, members: set[str]) -> None:
-    """Write the table down, and the tables of its models where the file lacks them."""
+def write_table(config: Config, output: PresetOutput, table: str, members: set[str]) -> None:
+    """Write the table into the file, if any, and its models' tables where the file lacks them."""
     from mixtura.selection import preset
 
-    preset.write_preset(out, name, table, _redacted_tables(config, sorted(members)), _load_written)
+    if output.out:
+        tables = _redacted_tables(config, sorted(members))
+        preset.write_preset(output.out, output.name, table, tables, _load_written)
 
 
-def print_written(out: Path | None, name: str, table: str) -> None:
+def print_written(output: PresetOutput, table: str) -> None:
     """Print where the table is, or the table where it was written into no file."""
-    if out:
-        click.echo(f"Written to {to_one_line(out)}: mixtura ask -m {to_one_line(name)} …", err=True)
+    if output.out:
+        where, name = to_one_line(output.out), to_one_line(output.name)
+        click.echo(f"Written to {where}: mixtura ask -m {name} …", err=True)
     else:
         click.echo(f"\n{strip_invisible(table)}", nl=False)
 

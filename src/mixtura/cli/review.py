@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -65,11 +66,7 @@ def command(
     as_json: bool,
     schema: bool,
     dry_run: bool,
-    keep: bool | None,
-    max_cost: float | None,
-    deadline: float | None,
-    cache: bool | None,
-    config_file: str | None,
+    **options: Any,
 ) -> int:
     """Review a diff or a text with several models.
 
@@ -84,13 +81,14 @@ def command(
         click.echo(json.dumps(REVIEW_SCHEMA, indent=2))
         return cli.ANSWERED
     material = _read_files(files) if files else _read_piped(question)
-    config = common.read_config(config_file, cache=cache, keep=keep)
+    run = common.RunOptions(**options)
+    config = run.read_config()
     plan = _review_plan(config, mixture, proposers)
     request = ask(f"{material}\n\n{' '.join(question).strip() or DEFAULT_QUESTION}")
     if dry_run:
         return _print_forecast(config, plan, request, as_json=as_json)
     common.download_embedded(config, plan)
-    model = config.build_runnable(plan, max_cost=max_cost, deadline=deadline)
+    model = config.build_runnable(plan, max_cost=run.max_cost, deadline=run.deadline)
     if not as_json:
         count = sum(seat.samples for seat in plan.layers[0])
         click.echo(f"Asking for {pluralize_count(count, 'review')} …", err=True)

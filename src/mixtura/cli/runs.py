@@ -7,8 +7,8 @@ import difflib
 import click
 
 from mixtura.cli.common import (
-    COUNT,
     config_option,
+    count_option,
     create_console,
     echo_json,
     read_config,
@@ -29,10 +29,7 @@ from mixtura.storage.runs import LAST_RUN
 )
 @click.argument("search", nargs=-1, callback=text_callback)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object: runs, more.")
-@click.option(
-    "--limit", type=COUNT, default=20, show_default=True, metavar="N",
-    help="Number of runs to list.",
-)  # fmt: skip
+@count_option("--limit", "Number of runs to list.", default=20, show_default=True)
 @click.option(
     "--delete", "delete", multiple=True, metavar="RUN", callback=text_callback,
     shell_complete=complete_run,

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from mixtura import cli
 from mixtura.cli.common import (
-    COUNT,
     POSITIVE_DOLLARS,
     POSITIVE_SECONDS,
-    SHARE,
     config_option,
+    count_option,
     create_console,
     echo_json,
     max_cost_option,
@@ -23,6 +21,7 @@ from mixtura.cli.common import (
 )
 from mixtura.cli.evaluation_options import (
     announce_preparation,
+    held_out_option,
     limit_option,
     preset_options,
     scoring_options,
@@ -30,11 +29,14 @@ from mixtura.cli.evaluation_options import (
 )
 from mixtura.cli.list_options import ListOptionsCommand
 from mixtura.cli.preset_file import (
+    PresetOutput,
     check_file,
     download_members,
     print_dry_run,
     print_forecast,
     print_written,
+    require_prompts,
+    take_output,
     write_table,
 )
 from mixtura.cli.progress import show_progress
@@ -76,35 +78,14 @@ if TYPE_CHECKING:
 )
 @max_cost_option("Cost limit of the whole selection, earlier runs included.")
 @limit_option
-@click.option(
-    "--held-out",
-    type=SHARE,
-    default=1 / 3,
-    metavar="SHARE",
-    help="Share of the prompts kept for the final test (default: a third).",
-)
-@click.option(
-    "--draws",
-    type=COUNT,
-    metavar="N",
-    help="Answers of each candidate to each prompt; at least the size.",
-)
+@held_out_option(1 / 3, "final test (default: a third)")
+@count_option("--draws", "Answers of each candidate to each prompt; at least the size.")
 @preset_options("team", "selected")
 @click.option(
     "--cache/--no-cache", default=True, help="Share proposals among teams, or ask for each."
 )
 @config_option
-def command(
-    models: tuple[str, ...],
-    data: str | None,
-    out: Path | None,
-    name: str,
-    as_json: bool,
-    dry_run: bool,
-    cache: bool,
-    config_file: str | None,
-    **options: Any,
-) -> int:
+def command(models: tuple[str, ...], cache: bool, config_file: str | None, **options: Any) -> int:
     """Find the team that answers your prompts best.
 
     Every candidate answers every prompt a few times, and teams share those answers. The search
@@ -113,21 +94,17 @@ def command(
     then compare the winner with the best single model and the best single-proposer team. A run
     that was stopped resumes where it was.
     """
-    if not models:
-        raise click.UsageError("Which candidates? As in: --models A B C --on prompts.jsonl")
-    if data is None:
-        raise click.UsageError("--on is missing: the file with the prompts.")
+    require_prompts(models, options["data"], "candidates")
+    output = take_output(options)
     config = read_config(config_file, cache=cache, waits_for_all=True)
-    announce_preparation("selection", quiet=as_json)
-    terms = _build_terms(data, options)
-    if not dry_run:
+    announce_preparation("selection", quiet=output.as_json)
+    terms = _build_terms(options)
+    if not output.dry_run:
         download_members(config, models, terms)
-    return _run_selection(
-        config, models, terms, out=out, name=name, as_json=as_json, dry_run=dry_run
-    )
+    return _run_selection(config, models, terms, output)
 
 
-def _build_terms(data: str, options: dict[str, Any]) -> SelectionTerms:
+def _build_terms(options: dict[str, Any]) -> SelectionTerms:
     with require_extra("eval", "selection"):
         from mixtura.selection.measurements import SelectionTerms
         from mixtura.selection.search import NO_BOUNDS
@@ -135,43 +112,33 @@ def _build_terms(data: str, options: dict[str, Any]) -> SelectionTerms:
         dollars=options.pop("answer_cost") or NO_BOUNDS.dollars,
         seconds=options.pop("answer_seconds") or NO_BOUNDS.seconds,
     )
-    return SelectionTerms(data=data, bounds=bounds, **options)
+    return SelectionTerms(bounds=bounds, **options)
 
 
 def _run_selection(
-    config: Config,
-    models: tuple[str, ...],
-    terms: SelectionTerms,
-    *,
-    out: Path | None,
-    name: str,
-    as_json: bool,
-    dry_run: bool,
+    config: Config, models: tuple[str, ...], terms: SelectionTerms, output: PresetOutput
 ) -> int:
     from mixtura.selection import preset
     from mixtura.selection.forecast import forecast_selection
     from mixtura.selection.run import select_team
 
     before = forecast_selection(config, models, terms)
-    if dry_run:
-        return print_dry_run(config, models, terms, before, as_json=as_json)
+    if output.dry_run:
+        return print_dry_run(config, models, terms, before, as_json=output.as_json)
     print_forecast(before)
-    if out:
-        # A file that cannot take the team is found before the search is paid.
-        check_file(config, out, name, models)
-    with show_progress(create_console(stderr=True), quiet=as_json) as progress:
+    check_file(config, output, models)
+    with show_progress(create_console(stderr=True), quiet=output.as_json) as progress:
         selection = select_team(config, models, terms, watch=progress)
     # A capped search still has a team; the exit code says that it tried less than it would.
     ended = cli.CAPPED if selection.capped else cli.ANSWERED
     best = selection.best
-    table = preset.mixture_table(name, best.members, best.aggregator, selection.summary_line)
-    if out:
-        write_table(config, out, name, table, {*best.members, best.aggregator})
-    if as_json:
+    table = preset.mixture_table(output.name, best.members, best.aggregator, selection.summary_line)
+    write_table(config, output, table, {*best.members, best.aggregator})
+    if output.as_json:
         echo_json(selection.to_json() | {"preset": table})
         return ended
     from mixtura.terminal.selections import render_selection
 
     create_console().print(render_selection(selection, create_console().width))
-    print_written(out, name, table)
+    print_written(output, table)
     return ended

@@ -24,6 +24,7 @@ import click
 from mixtura.cli.common import (
     cap_options,
     config_option,
+    count_option,
     engine_options,
     name_callback,
     read_config,
@@ -92,14 +93,15 @@ class ServeOptions:
     help="Log questions and answers as well. Keys are never logged.",
 )  # fmt: skip
 @engine_options("What answers: local (this process), or ray (replicas behind Ray Serve).")
-@click.option(
-    "--replicas", type=click.IntRange(1, 1024), metavar="N",
-    help="Most replicas of --engine ray, each with a core; by default one for each core of the"
+@count_option(
+    "--replicas",
+    "Most replicas of --engine ray, each with a core; by default one for each core of the"
     " cluster at --address, else 4.",
-)  # fmt: skip
-@click.option(
-    "--least-replicas", type=click.IntRange(1, 1024), metavar="N", default=1, show_default=True,
-    help="Replicas of --engine ray that always run.",
+    within=click.IntRange(1, 1024),
+)
+@count_option(
+    "--least-replicas", "Replicas of --engine ray that always run.",
+    within=click.IntRange(1, 1024), default=1, show_default=True,
 )  # fmt: skip
 @cap_options
 @config_option

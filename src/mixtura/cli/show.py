@@ -22,9 +22,10 @@ from mixtura.cli.common import (
     echo_json,
     max_cost_option,
     name_callback,
+    name_option,
     read_config,
 )
-from mixtura.cli.completed_values import complete_file, complete_name_or_run
+from mixtura.cli.completed_values import complete_name_or_run
 from mixtura.cli.help_layout import MixturaCommand
 from mixtura.cli.output_file import write_output
 from mixtura.cli.run_agreement import add_agreement
@@ -50,10 +51,9 @@ from mixtura.storage.run_record import Record
 )
 @click.argument("name", required=False, callback=name_callback, shell_complete=complete_name_or_run)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.option(
-    "--html", "file", metavar="FILE", callback=name_callback, shell_complete=complete_file,
-    help="Write the run as a single HTML file; - for standard output.",
-)  # fmt: skip
+@name_option(
+    "--html", "FILE", "Write the run as a single HTML file; - for standard output.", "file"
+)
 @click.option(
     "--agreement",
     is_flag=True,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,6 +9,7 @@ import click
 from mixtura import cli
 from mixtura.cli import common, preset_file
 from mixtura.cli.evaluation_options import (
+    held_out_option,
     limit_option,
     preset_options,
     scoring_options,
@@ -42,40 +42,21 @@ if TYPE_CHECKING:
     help="Patterns to try: vote, mux, switch, combine, gate, mixture (default: all).",
 )  # fmt: skip
 @size_options("The most proposals that an aggregator reads.")
-@click.option(
-    "--draws",
-    type=common.COUNT,
-    default=4,
-    show_default=True,
-    metavar="N",
-    help="Answers of each member to each prompt; at least the size.",
-)
+@common.count_option(
+    "--draws", "Answers of each member to each prompt; at least the size.",
+    default=4, show_default=True,
+)  # fmt: skip
 @common.max_cost_option("Cost limit of all of it, earlier runs included.")
 @limit_option
-@click.option(
-    "--held-out",
-    type=common.SHARE,
-    default=1 / 2,
-    metavar="SHARE",
-    help="Share of the prompts kept for the test (default: a half).",
-)
-@click.option(
-    "--looks",
-    type=common.COUNT,
-    default=1,
-    show_default=True,
-    metavar="N",
-    help="Tries planned on these prompts; each gets a share of the 5 % error rate.",
-)
+@held_out_option(1 / 2, "test (default: a half)")
+@common.count_option(
+    "--looks", "Tries planned on these prompts; each gets a share of the 5 % error rate.",
+    default=1, show_default=True,
+)  # fmt: skip
 @preset_options("preset", "tuned")
 @common.config_option
 def command(
     models: tuple[str, ...],
-    data: str | None,
-    out: Path | None,
-    name: str,
-    as_json: bool,
-    dry_run: bool,
     config_file: str | None,
     tried_patterns: tuple[str, ...],
     **options: Any,
@@ -91,21 +72,17 @@ def command(
     Another try on the same prompts, with other settings, proves nothing unless it was planned:
     pass --looks 3 from the first of three tries on.
     """
-    if not models:
-        raise click.UsageError("Which members? As in: --models A B C --on prompts.jsonl")
-    if data is None:
-        raise click.UsageError("--on is missing: the file with the prompts.")
+    preset_file.require_prompts(models, options["data"], "members")
+    output = preset_file.take_output(options)
     config = common.read_config(config_file, cache=True, waits_for_all=True)
     with common.require_extra("eval", "tuning"):
         from mixtura.selection.measurements import SelectionTerms
         from mixtura.selection.tuning import PATTERNS
-    terms = SelectionTerms(data=data, **options)
-    if not dry_run:
+    terms = SelectionTerms(**options)
+    if not output.dry_run:
         preset_file.download_members(config, models, terms)
-    return _run_tuning(
-        config, models, terms, tuple(dict.fromkeys(tried_patterns)) or PATTERNS,
-        out=out, name=name, as_json=as_json, dry_run=dry_run,
-    )  # fmt: skip
+    patterns = tuple(dict.fromkeys(tried_patterns)) or PATTERNS
+    return _run_tuning(config, models, terms, patterns, output)
 
 
 def _print_look(look: LookTerms) -> None:
@@ -127,11 +104,7 @@ def _run_tuning(
     models: tuple[str, ...],
     terms: SelectionTerms,
     patterns: tuple[str, ...],
-    *,
-    out: Path | None,
-    name: str,
-    as_json: bool,
-    dry_run: bool,
+    output: preset_file.PresetOutput,
 ) -> int:
     from mixtura.selection.forecast import forecast_tuning
     from mixtura.selection.proof import prompts_to_prove
@@ -140,7 +113,7 @@ def _run_tuning(
 
     before = forecast_tuning(config, models, terms, patterns)
     look = find_next_look(models, terms)
-    if not (dry_run and as_json):
+    if not (output.dry_run and output.as_json):
         five, ten, none = (prompts_to_prove(gain, look.confidence) for gain in (0.05, 0.1, 0.0))
         print_line(
             common.create_console(stderr=True),
@@ -150,22 +123,19 @@ def _run_tuning(
         )
         if look.number > 1:
             _print_look(look)
-    if dry_run:
-        return preset_file.print_dry_run(config, models, terms, before, as_json=as_json)
+    if output.dry_run:
+        return preset_file.print_dry_run(config, models, terms, before, as_json=output.as_json)
     preset_file.print_forecast(before)
-    if out:
-        # A file that cannot take the preset is found before anything is paid.
-        preset_file.check_file(config, out, name, models)
-    with show_progress(common.create_console(stderr=True), quiet=as_json) as progress:
+    preset_file.check_file(config, output, models)
+    with show_progress(common.create_console(stderr=True), quiet=output.as_json) as progress:
         found = tune_mixture(config, models, terms, patterns=patterns, watch=progress)
-    table = found.preset_table(name)
-    if out:
-        preset_file.write_table(config, out, name, table, set(found.written_models))
-    if as_json:
+    table = found.preset_table(output.name)
+    preset_file.write_table(config, output, table, set(found.written_models))
+    if output.as_json:
         common.echo_json(found.to_json() | {"preset": table})
         return cli.ANSWERED
     from mixtura.terminal.tunings import render_tuning
 
     common.create_console().print(render_tuning(found))
-    preset_file.print_written(out, name, table)
+    preset_file.print_written(output, table)
     return cli.ANSWERED

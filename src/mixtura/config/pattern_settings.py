@@ -150,7 +150,7 @@ def _read_settings(
     }
     try:
         settings = spec.settings(**values)
-        spec.check(settings, len(table.layers))
+        spec.check_settings(settings, len(table.layers))
     except (ConfigError, ValueError) as error:
         key = error.key if isinstance(error, ConfigError) else None
         raise document.error_at([*path, *([key] if key else [])], str(error)) from None
@@ -187,13 +187,13 @@ def build_pattern(
     spec, settings = plan.pattern.spec, plan.pattern.settings
     if layers:
         try:
-            spec.check(settings, len(layers))
+            spec.check_settings(settings, len(layers))
         except ConfigError as error:
             said = str(error).removeprefix(f"{error.key}: ")
             raise ConfigError(f"{plan.name}: {said}") from None
     default = spec.final_model.sampling if spec.final_model else Sampling()
     sampling = plan.answer.with_defaults(default).with_defaults(plan.sampling)
-    built = spec.build(
+    built = spec.build_pattern(
         PatternParts(plan.name, layers, settings, plan.synthesis, last, sampling, fallbacks, named)
     )
     return replace(built, instruction=plan.answer_persona) if plan.answer_persona else built

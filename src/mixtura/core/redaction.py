@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import msgspec
 
+from mixtura.core.context_values import hold_value
 from mixtura.core.credentials import HIDDEN, is_secret
 from mixtura.core.redacting_stream import RedactingStream
 from mixtura.core.secret_search import SecretGroup, SecretSearch, replace_spans
@@ -255,11 +256,8 @@ def current_redactor() -> Redactor:
 def use_redactor(redactor: Redactor) -> Generator[Redactor]:
     """Make *redactor*, with the secrets of the current one, current in this block."""
     outer = _CURRENT.get()
-    token = _CURRENT.set(outer.with_values(redactor.values) if outer else redactor)
-    try:
+    with hold_value(_CURRENT, outer.with_values(redactor.values) if outer else redactor):
         yield current_redactor()
-    finally:
-        _CURRENT.reset(token)
 
 
 def redact_secrets(text: str) -> str:

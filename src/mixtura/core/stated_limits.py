@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from mixtura.core.quantities import MAX_TOKENS, MIN_OUTPUT_TOKENS, parse_context_window
+from mixtura.core.text import compile_patterns
 
 _MAX_REFUSAL_CHARS = 4000
 """Characters of a refusal that are looked through."""
@@ -137,23 +138,20 @@ _WINDOW = (
     ),
     rf"(?:最大|上下文)[^。]{{0,12}}(?:长度|窗口)[^。0-9]{{0,8}}{_N}",
 )
-_WINDOW_PATTERNS = tuple(re.compile(pattern, re.IGNORECASE) for pattern in _WINDOW)
+_WINDOW_PATTERNS = compile_patterns(*_WINDOW)
 
-_PROMPT = tuple(
-    re.compile(pattern, re.IGNORECASE)
-    for pattern in (
-        rf"\({_N} in (?:the|your) (?:messages|prompt)",
-        rf"{_N} tokens from the input",
-        rf"{_N} (?:in|of) (?:the |your )?(?:messages|prompt|text input|input)\b",
-        (
-            rf"(?:request has|you passed|given:|messages resulted in|contains) (?:about )?{_N}"
-            rf"(?: [`'\"]?inputs?[`'\"]?)? (?:input )?tokens"
-        ),
-        rf"context limit: {_N} \+",
-        rf"prompt is too long: {_N}",
-        rf"input token count(?: is|:)? {_N}",
-        rf"n_prompt_tokens[\"']?[:= ]+{_N}",
-    )
+_PROMPT = compile_patterns(
+    rf"\({_N} in (?:the|your) (?:messages|prompt)",
+    rf"{_N} tokens from the input",
+    rf"{_N} (?:in|of) (?:the |your )?(?:messages|prompt|text input|input)\b",
+    (
+        rf"(?:request has|you passed|given:|messages resulted in|contains) (?:about )?{_N}"
+        rf"(?: [`'\"]?inputs?[`'\"]?)? (?:input )?tokens"
+    ),
+    rf"context limit: {_N} \+",
+    rf"prompt is too long: {_N}",
+    rf"input token count(?: is|:)? {_N}",
+    rf"n_prompt_tokens[\"']?[:= ]+{_N}",
 )
 _COMPLETION = re.compile(
     rf"{_N}(?: tokens)? (?:in|for|of) (?:the |your )?(?:completion|output|answer)", re.IGNORECASE

@@ -110,6 +110,11 @@ def format_duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
+def compile_patterns(*patterns: str) -> tuple[re.Pattern[str], ...]:
+    """The patterns, to be found in upper case and lower case alike."""
+    return tuple(re.compile(pattern, re.IGNORECASE) for pattern in patterns)
+
+
 MAX_CHOICES = 24
 """Names that an error lists; providers, the longest list that is useful, are fewer."""
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
+
+from mixtura.core.context_values import hold_value
 
 _PARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _CALLER: ContextVar[str | None] = ContextVar("caller_trace", default=None)
@@ -22,14 +23,9 @@ def sent_trace() -> str | None:
     return _SENT.get()
 
 
-@contextmanager
-def use_caller_trace(given: str) -> Generator[None]:
+def use_caller_trace(given: str) -> AbstractContextManager[None]:
     """In this block, and in tasks begun there, runs continue the trace *given*, if it is one."""
-    token = _CALLER.set(given if _PARENT.fullmatch(given) else None)
-    try:
-        yield
-    finally:
-        _CALLER.reset(token)
+    return hold_value(_CALLER, given if _PARENT.fullmatch(given) else None)
 
 
 def send_trace_on(parent: str | None) -> None:
@@ -37,11 +33,6 @@ def send_trace_on(parent: str | None) -> None:
     _SENT.set(parent)
 
 
-@contextmanager
-def use_sent_trace(parent: str | None) -> Generator[None]:
+def use_sent_trace(parent: str | None) -> AbstractContextManager[None]:
     """In this block, and in tasks begun there, calls to models send *parent* on."""
-    token = _SENT.set(parent)
-    try:
-        yield
-    finally:
-        _SENT.reset(token)
+    return hold_value(_SENT, parent)

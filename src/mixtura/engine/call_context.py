@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Generator, Iterable
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 
+from mixtura.core.context_values import hold_value
 from mixtura.core.events import (
     Position,
 )
@@ -23,11 +24,8 @@ def deadline_scope(seconds: float | None) -> Generator[None]:
         return
     ends = asyncio.get_running_loop().time() + seconds
     # A mixture within a layer has no more time than that layer.
-    token = _DEADLINE.set(min(ends, _DEADLINE.get()))
-    try:
+    with hold_value(_DEADLINE, min(ends, _DEADLINE.get())):
         yield
-    finally:
-        _DEADLINE.reset(token)
 
 
 def remaining_seconds() -> float:
@@ -38,15 +36,10 @@ def remaining_seconds() -> float:
 _DRAFTS_TRUNCATABLE: ContextVar[bool] = ContextVar("cuttable", default=False)
 
 
-@contextmanager
-def allow_draft_truncation(drafts: bool) -> Generator[None]:
+def allow_draft_truncation(drafts: bool) -> AbstractContextManager[None]:
     """In this block, a call that does not fit is repeated with truncated drafts, if *drafts*."""
     # A context variable: the model's interface has no argument for what its caller could do.
-    token = _DRAFTS_TRUNCATABLE.set(drafts)
-    try:
-        yield
-    finally:
-        _DRAFTS_TRUNCATABLE.reset(token)
+    return hold_value(_DRAFTS_TRUNCATABLE, drafts)
 
 
 def can_truncate_drafts() -> bool:

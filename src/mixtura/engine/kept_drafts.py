@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 
 from mixtura.core.call_ledger import open_ledger
+from mixtura.core.context_values import hold_value
 from mixtura.core.errors import ModelError
 from mixtura.core.events import CallStarted, Emit, Failure, Notice, Position, Proposal
 from mixtura.core.roles import Layer
@@ -59,14 +60,9 @@ def list_seats(layers: Sequence[Layer]) -> list[Position]:
 _DRAFTS: ContextVar[KeptDrafts | None] = ContextVar("kept_drafts", default=None)
 
 
-@contextmanager
-def reuse_drafts(drafts: KeptDrafts | None) -> Generator[None]:
+def reuse_drafts(drafts: KeptDrafts | None) -> AbstractContextManager[None]:
     """A mixture that is run in this block takes *drafts* in place of asking for them."""
-    token = _DRAFTS.set(drafts)
-    try:
-        yield
-    finally:
-        _DRAFTS.reset(token)
+    return hold_value(_DRAFTS, drafts)
 
 
 def current_drafts() -> KeptDrafts | None:

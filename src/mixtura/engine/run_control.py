@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
 from typing import NamedTuple
 
+from mixtura.core.context_values import hold_value
 from mixtura.core.errors import MixturaError
 from mixtura.core.events import Position
 from mixtura.core.model import Model
@@ -148,14 +149,9 @@ class RunControl:
 _CONTROL: ContextVar[RunControl | None] = ContextVar("control", default=None)
 
 
-@contextmanager
-def control_run(control: RunControl | None) -> Generator[None]:
+def control_run(control: RunControl | None) -> AbstractContextManager[None]:
     """A run that begins in this block is steered by *control*."""
-    token = _CONTROL.set(control)
-    try:
-        yield
-    finally:
-        _CONTROL.reset(token)
+    return hold_value(_CONTROL, control)
 
 
 def current_control() -> RunControl | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from inspect_ai.tool import ToolChoice, ToolInfo
 from mixtura.billing.price import Pricer
 from mixtura.config.config import Config, load
 from mixtura.core.call_ledger import open_ledger
+from mixtura.core.context_values import hold_value
 from mixtura.core.errors import ConfigError, MixturaError
 from mixtura.core.model import Model
 from mixtura.core.token_estimate import estimate_tokens
@@ -51,16 +52,11 @@ ProviderContext = tuple[Config, Mapping[str, Model], OnCallDone | None]
 _CONTEXT: ContextVar[ProviderContext | None] = ContextVar("provider_context", default=None)
 
 
-@contextmanager
 def use_models(
     config: Config, models: Mapping[str, Model], on_done: OnCallDone | None = None
-) -> Generator[None]:
+) -> AbstractContextManager[None]:
     """In this block ``mixtura/NAME`` is looked up in *models*, then in *config*."""
-    token = _CONTEXT.set((config, models, on_done))
-    try:
-        yield
-    finally:
-        _CONTEXT.reset(token)
+    return hold_value(_CONTEXT, (config, models, on_done))
 
 
 def notify_done(model: str, *, failed: bool) -> None:

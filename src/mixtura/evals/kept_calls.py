@@ -13,6 +13,7 @@ from mixtura.batch.journaled import CURRENT_ROW, RowCalls, digest
 from mixtura.batch.journaled_models import SharedJournaledModels
 from mixtura.billing.price import Pricer
 from mixtura.config.config import Config
+from mixtura.core.context_values import hold_value
 from mixtura.core.text import pluralize_count
 from mixtura.storage.batch_journal import SpentAmount
 
@@ -65,12 +66,11 @@ def keep_calls(path: Path, config: Config) -> Generator[CallJournal]:
 
     Raises ConfigError where another process has it, StoreError where it cannot be written.
     """
-    with closing(CallJournal(path, config.usage_cost, option=None)) as calls:
-        token = _KEPT.set(_KeptCalls(calls, {}))
-        try:
-            yield calls
-        finally:
-            _KEPT.reset(token)
+    with (
+        closing(CallJournal(path, config.usage_cost, option=None)) as calls,
+        hold_value(_KEPT, _KeptCalls(calls, {})),
+    ):
+        yield calls
 
 
 @contextmanager
@@ -84,11 +84,8 @@ def keep_row(*names: str) -> Generator[None]:
         yield
         return
     key = digest(*(name.encode() for name in names))
-    token = CURRENT_ROW.set(kept.rows.setdefault(key, RowCalls(key, kept.calls)))
-    try:
+    with hold_value(CURRENT_ROW, kept.rows.setdefault(key, RowCalls(key, kept.calls))):
         yield
-    finally:
-        CURRENT_ROW.reset(token)
 
 
 def read_tally(path: Path, pricer: Pricer) -> RequestTally | None:

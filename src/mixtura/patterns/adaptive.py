@@ -21,7 +21,7 @@ from mixtura.patterns.answer_groups import AnswerReader, group_by_answer, larges
 from mixtura.patterns.choosing import medoid_position
 from mixtura.patterns.final_answer import Extract
 from mixtura.patterns.ranker import GREEDY_SAMPLING
-from mixtura.patterns.spec import FinalModel, PatternSpec, build_with_settings
+from mixtura.patterns.spec import FinalModel, PatternSpec, require_two_layers
 from mixtura.patterns.verdict_calls import Judge, ask_judges
 from mixtura.patterns.verdict_parsing import parse_named_number
 from mixtura.patterns.vote import check_extract
@@ -143,10 +143,7 @@ class AdaptiveSettings(msgspec.Struct, frozen=True):
     judge: str = ""
 
 
-def _check_settings(settings: AdaptiveSettings, layers: int) -> None:
-    if layers < 2:
-        problem = f"layers: 'adaptive' needs two layers or more, not {layers}: it compares them"
-        raise ConfigError(problem, key="layers")
+def _check_settings(settings: AdaptiveSettings, layers: int) -> None:  # noqa: ARG001
     check_extract(settings.extract)
     if settings.judge and settings.extract != "text":
         problem = f"judge: with extract = '{settings.extract}' nobody judges: answers are counted"
@@ -157,12 +154,12 @@ PATTERN = PatternSpec(
     name="adaptive",
     help="a synthesis of the first layer that says what the one before it said",
     kind=Adaptive,
-    build=build_with_settings(Adaptive, "judge"),
     settings=AdaptiveSettings,
     final_model=FinalModel("aggregator", "the model that writes the answer"),
     model_settings=("judge",),
     takes_fallbacks=True,
     final_step="the aggregator, as soon as a layer changes nothing",
+    check_layers=require_two_layers,
     check=_check_settings,
     may_stop_early=True,
 )

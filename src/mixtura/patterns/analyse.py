@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 import msgspec
 
 from mixtura.core.agreement import Agreement, Support
-from mixtura.core.errors import ConfigError
 from mixtura.core.events import Notice
 from mixtura.core.roles import PlannedCall
 from mixtura.core.types import Completion
@@ -17,7 +16,7 @@ from mixtura.engine.final_step import FinalStep
 from mixtura.patterns.agreement import name_agreement
 from mixtura.patterns.analysis_report import AnalysisReport, parse_analysis
 from mixtura.patterns.ranker import GREEDY_SAMPLING
-from mixtura.patterns.spec import FinalModel, NoSettings, PatternSpec
+from mixtura.patterns.spec import FinalModel, PatternSpec, require_proposers
 from mixtura.patterns.verdict_calls import Judge, ask_judges
 from mixtura.prompts.synthesis import analysis_prompt, show_with_analysis
 
@@ -93,22 +92,15 @@ def _summarize_report(report: AnalysisReport) -> str:
     return ", ".join(f"{number} {what}" for what, number in counts.items())
 
 
-def _check_settings(settings: NoSettings, layers: int) -> None:  # noqa: ARG001
-    if not layers:
-        problem = "layers: 'analyse' needs proposers: their proposals are what it reports on"
-        raise ConfigError(problem, key="layers")
-
-
 PATTERN = PatternSpec(
     name="analyse",
     help="a synthesis that follows a report on where the proposals agree and differ",
     kind=Analyse,
-    build=lambda parts: parts.build_aggregated(Analyse),
     final_model=FinalModel(
         "aggregator", "the model that analyses the proposals and writes the answer"
     ),
     takes_fallbacks=True,
-    check=_check_settings,
+    check_layers=require_proposers("their proposals are what it reports on"),
     final_step="the aggregator: first an analysis of the proposals, then the answer",
     count_final_layers=lambda settings, proposals: 2,  # noqa: ARG005
 )

@@ -376,8 +376,6 @@ def _describe_final_step(settings: CheckedSettings) -> str:
 
 
 def _build(parts: PatternParts) -> Chosen:
-    if parts.final_model is not None:
-        raise ConfigError(f"{parts.name}: checked has no aggregator: nobody writes its answer")
     chooser = Checked(tester=parts.models.get("tester"), command=parts.settings.command())
     return build_chosen(parts, chooser)
 
@@ -388,6 +386,7 @@ PATTERN = PatternSpec(
     kind=Chosen,
     build=_build,
     settings=CheckedSettings,
+    no_final_model="checked has no aggregator: nobody writes its answer",
     model_settings=("tester",),
     describe_final_step=_describe_final_step,
     role="checks",

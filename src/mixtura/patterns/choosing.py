@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol, Self
 
 from mixtura.core.agreement import Support
-from mixtura.core.errors import ConfigError
 from mixtura.core.events import Emit
 from mixtura.core.model import Model
 from mixtura.core.roles import Layer, PlannedCall, Proposer
@@ -71,6 +70,17 @@ class CountingChooser(ABC):
     @abstractmethod
     def count_answers(self, proposals: Sequence[Completion]) -> Verdict:
         """Which of two proposals or more is the answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class JudgingChooser:
+    """A chooser that asks a model, and goes by its name."""
+
+    model: Model
+
+    @property
+    def name(self) -> str:
+        return self.model.name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,7 +155,7 @@ def build_chosen(parts: PatternParts, chooser: Chooser) -> Chosen:
     The pattern of a configuration file, with *chooser* as its last step. Raises ValueError without
     layers.
     """
-    return Chosen(layers=parts.layers, chooser=chooser, name=parts.name, synthesis=parts.synthesis)
+    return parts.build_kind(Chosen, chooser=chooser)
 
 
 def build_judged(
@@ -160,18 +170,9 @@ def build_judged(
     return build
 
 
-def build_counted(make: Callable[[Any], Chooser], why: str) -> Callable[[PatternParts], Chosen]:
-    """
-    The builder of a pattern whose chooser *make* makes of its settings, and which calls no model;
-    *why* says so to whoever names one.
-    """
-
-    def build(parts: PatternParts) -> Chosen:
-        if parts.final_model is not None:
-            raise ConfigError(f"{parts.name}: {why}")
-        return build_chosen(parts, make(parts.settings))
-
-    return build
+def build_counted(make: Callable[[Any], Chooser]) -> Callable[[PatternParts], Chosen]:
+    """The builder of a pattern whose chooser *make* makes of its settings: it calls no model."""
+    return lambda parts: build_chosen(parts, make(parts.settings))
 
 
 # ---- what choosers have in common

@@ -11,7 +11,7 @@ import msgspec
 
 from mixtura.core.agreement import Support
 from mixtura.core.errors import ConfigError
-from mixtura.core.text import pluralize_count, to_one_line, unknown_name_message
+from mixtura.core.text import pluralize_count, to_one_line
 from mixtura.core.types import Completion
 from mixtura.patterns.answer_groups import AnswerReader, group_by_answer
 from mixtura.patterns.choosing import (
@@ -22,7 +22,7 @@ from mixtura.patterns.choosing import (
     fallback_verdict,
 )
 from mixtura.patterns.final_answer import Extract
-from mixtura.patterns.spec import PatternSpec
+from mixtura.patterns.spec import PatternSpec, check_name
 from mixtura.patterns.vote import check_extract
 
 FEATURES = ("votes", "accuracy", "families", "family_share", "surest", "length")
@@ -135,9 +135,7 @@ class CombineSettings(msgspec.Struct, frozen=True):
 def _check_settings(settings: CombineSettings, layers: int) -> None:  # noqa: ARG001
     check_extract(settings.extract)
     for name in settings.weights:
-        if name not in FEATURES:
-            problem = unknown_name_message("feature", name, FEATURES)
-            raise ConfigError(f"weights: {problem}", key="weights")
+        check_name("weights", "feature", name, FEATURES)
     if settings.weights and not any(settings.weights.values()):
         raise ConfigError("weights: at least one must not be 0", key="weights")
 
@@ -145,9 +143,7 @@ def _check_settings(settings: CombineSettings, layers: int) -> None:  # noqa: AR
 def _check_draws(settings: CombineSettings, draws: Mapping[str, int]) -> None:
     for key, names in (("accuracy", settings.accuracy), ("families", settings.families)):
         for name in names:
-            if name not in draws:
-                problem = unknown_name_message("member", name, tuple(draws))
-                raise ConfigError(f"{key}: {problem}", key=key)
+            check_name(key, "member", name, draws)
 
 
 def _make_chooser(settings: Any) -> Combine:
@@ -158,8 +154,9 @@ PATTERN = PatternSpec(
     name="combine",
     help="the answer with the highest score, by weights that `mixtura tune` learns",
     kind=Chosen,
-    build=build_counted(_make_chooser, "combine has no aggregator: it counts"),
+    build=build_counted(_make_chooser),
     settings=CombineSettings,
+    no_final_model="combine has no aggregator: it counts",
     final_step="the answer with the highest score is given",
     role="scores",
     action="scores each answer",

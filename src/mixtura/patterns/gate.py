@@ -10,7 +10,7 @@ from typing import Annotated, NamedTuple
 import msgspec
 
 from mixtura.core.agreement import Support
-from mixtura.core.errors import ConfigError, QuorumNotMetError
+from mixtura.core.errors import QuorumNotMetError
 from mixtura.core.roles import Layer, PlannedCall, Proposer
 from mixtura.core.types import Completion, Sampling
 from mixtura.engine.aggregated_pattern import AggregatedPattern
@@ -19,10 +19,10 @@ from mixtura.patterns.answer_groups import AnswerReader, group_by_answer, larges
 from mixtura.patterns.choosing import with_tool_calls_as_text
 from mixtura.patterns.final_answer import Extract
 from mixtura.patterns.ranker import GREEDY_SAMPLING
-from mixtura.patterns.spec import FinalModel, PatternSpec, build_with_settings
+from mixtura.patterns.spec import FinalModel, PatternSpec, require_proposers
 from mixtura.patterns.verdict_calls import Judge, ask_judges
 from mixtura.patterns.verdict_parsing import parse_named_number
-from mixtura.patterns.vote import check_extract
+from mixtura.patterns.vote import check_extract_setting
 from mixtura.prompts.synthesis import sameness_prompt
 
 
@@ -128,23 +128,16 @@ class GateSettings(msgspec.Struct, frozen=True):
     extract: str = "text"
 
 
-def _check_settings(settings: GateSettings, layers: int) -> None:
-    if not layers:
-        problem = "layers: 'gate' needs proposers: one of their proposals may be the answer"
-        raise ConfigError(problem, key="layers")
-    check_extract(settings.extract)
-
-
 PATTERN = PatternSpec(
     name="gate",
     help="a scout's answer where the scouts agree, else a synthesis by the strong model",
     kind=Gate,
-    build=build_with_settings(Gate),
     settings=GateSettings,
     final_model=FinalModel("aggregator", "the strong model, which answers if the scouts differ"),
     takes_fallbacks=True,
     final_step="where the drafts agree one of them is the answer, else the aggregator's",
-    check=_check_settings,
+    check_layers=require_proposers("one of their proposals may be the answer"),
+    check=check_extract_setting,
     count_final_layers=lambda settings, proposals: 2,  # noqa: ARG005
     may_stop_early=True,
 )

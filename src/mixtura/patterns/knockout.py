@@ -14,14 +14,14 @@ from mixtura.core.model import Model
 from mixtura.core.roles import PlannedCall
 from mixtura.core.text import pluralize_count
 from mixtura.core.types import Completion, Request, Sampling
-from mixtura.patterns.choosing import Chosen, Verdict, build_judged
+from mixtura.patterns.choosing import Chosen, JudgingChooser, Verdict, build_judged
 from mixtura.patterns.comparisons import Comparisons, compare_pairs
 from mixtura.patterns.ranker import GREEDY_SAMPLING, shuffled_positions
 from mixtura.patterns.spec import FinalModel, PatternParts, PatternSpec
 
 
 @dataclass(frozen=True, slots=True)
-class Knockout:
+class Knockout(JudgingChooser):
     """
     The knockout tournament of Chen et al. 2024 (arXiv 2411.19477, section 3.1): N proposals, a
     judge that compares each pair *comparisons* times, half of them in reverse order; N + (N - 1)K
@@ -33,13 +33,8 @@ class Knockout:
     the latter is said in ``degraded``.
     """
 
-    model: Model
     comparisons: int = 2
     sampling: Sampling = field(default=GREEDY_SAMPLING)
-
-    @property
-    def name(self) -> str:
-        return self.model.name
 
     def planned_calls(self, proposals: int) -> Sequence[PlannedCall]:
         """*comparisons* calls for each of N - 1 pairs, round after round; each reads two."""

@@ -9,7 +9,6 @@ PATTERN = PatternSpec(
     name="mixture",
     help="a synthesis that the aggregator writes of all proposals",
     kind=Mixture,
-    build=lambda parts: parts.build_aggregated(Mixture),
     final_model=FinalModel("aggregator", "the model that writes the answer"),
     takes_fallbacks=True,
 )

@@ -26,7 +26,7 @@ from mixtura.patterns.checked import (
 )
 from mixtura.patterns.choosing import medoid_position
 from mixtura.patterns.final_answer import EXTRACTORS, extract_marked
-from mixtura.patterns.spec import PatternParts, PatternSpec
+from mixtura.patterns.spec import PatternParts, PatternSpec, require_proposers
 from mixtura.patterns.vote import check_extract
 from mixtura.prompts.instructions import load_text
 from mixtura.prompts.synthesis import Synthesis
@@ -191,9 +191,7 @@ class ModesSettings(msgspec.Struct, frozen=True):
     extract: str = "auto"
 
 
-def _check_settings(settings: ModesSettings, layers: int) -> None:
-    if not layers:
-        raise ConfigError("layers: 'modes' needs proposers: they answer in two ways", key="layers")
+def _check_settings(settings: ModesSettings, layers: int) -> None:  # noqa: ARG001
     if settings.extract == "text":
         problem = "extract: 'modes' compares final answers: 'text' has none"
         raise ConfigError(problem, key="extract")
@@ -201,13 +199,8 @@ def _check_settings(settings: ModesSettings, layers: int) -> None:
 
 
 def _build(parts: PatternParts) -> Modes:
-    if parts.final_model is not None:
-        raise ConfigError(f"{parts.name}: modes has no aggregator: programs decide")
     try:
-        return Modes(
-            layers=parts.layers, extract=parts.settings.extract, name=parts.name,
-            synthesis=parts.synthesis,
-        )  # fmt: skip
+        return parts.build_kind(Modes, extract=parts.settings.extract)
     except ValueError as error:
         raise ConfigError(f"{parts.name}: layers: {error}", key="layers") from None
 
@@ -218,9 +211,11 @@ PATTERN = PatternSpec(
     kind=Modes,
     build=_build,
     settings=ModesSettings,
+    no_final_model="modes has no aggregator: programs decide",
     final_step="every other call is a program that is run; the answer is where the two agree",
     role="runs",
     action="runs the programs",
+    check_layers=require_proposers("they answer in two ways"),
     check=_check_settings,
     may_stop_early=True,
 )

@@ -10,7 +10,7 @@ import msgspec
 
 from mixtura.core.agreement import Support
 from mixtura.core.errors import ConfigError
-from mixtura.core.text import to_one_line, unknown_name_message
+from mixtura.core.text import to_one_line
 from mixtura.core.types import Completion
 from mixtura.patterns.answer_groups import (
     AnswerGroup,
@@ -26,8 +26,8 @@ from mixtura.patterns.choosing import (
     fallback_verdict,
 )
 from mixtura.patterns.final_answer import Extract
-from mixtura.patterns.spec import PatternSpec
-from mixtura.patterns.vote import check_extract
+from mixtura.patterns.spec import PatternSpec, check_name
+from mixtura.patterns.vote import check_extract_setting
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,18 +108,12 @@ class MuxSettings(msgspec.Struct, frozen=True):
     accuracy: dict[str, Annotated[float, msgspec.Meta(ge=0, le=1)]] = {}
 
 
-def _check_settings(settings: MuxSettings, layers: int) -> None:  # noqa: ARG001
-    check_extract(settings.extract)
-
-
 def check_counted_draws(
     accuracy: Mapping[str, float], draws: Mapping[str, int], *, pattern: str
 ) -> None:
     """Raises ConfigError where no member's draws could agree, or *accuracy* names no member."""
     for name in accuracy:
-        if name not in draws:
-            problem = unknown_name_message("member", name, tuple(draws))
-            raise ConfigError(f"accuracy: {problem}", key="accuracy")
+        check_name("accuracy", "member", name, draws)
     if draws and max(draws.values()) == 1:
         first = next(iter(draws))
         problem = f"'{pattern}' counts how far a member's own draws agree, and each is asked once"
@@ -134,13 +128,12 @@ PATTERN = PatternSpec(
     name="mux",
     help="the answer of the member whose own draws agree most",
     kind=Chosen,
-    build=build_counted(
-        lambda given: Mux(given.extract, given.accuracy), "mux has no aggregator: it counts"
-    ),
+    build=build_counted(lambda given: Mux(given.extract, given.accuracy)),
     settings=MuxSettings,
+    no_final_model="mux has no aggregator: it counts",
     final_step="the member whose draws agree most answers",
     role="counts",
     action="counts each member's draws",
-    check=_check_settings,
+    check=check_extract_setting,
     check_draws=_check_draws,
 )

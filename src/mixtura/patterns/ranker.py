@@ -8,13 +8,13 @@ from hashlib import blake2b
 
 from mixtura.core.errors import QuorumNotMetError
 from mixtura.core.events import Emit
-from mixtura.core.model import Model
 from mixtura.core.roles import Layer, PlannedCall, Proposer
 from mixtura.core.types import Completion, Request, Sampling
 from mixtura.engine.layer import run_proposer_layer
 from mixtura.engine.prompt_builder import make_prompt_builder
 from mixtura.patterns.choosing import (
     Chosen,
+    JudgingChooser,
     Verdict,
     build_judged,
     fallback_verdict,
@@ -30,7 +30,7 @@ GREEDY_SAMPLING = Sampling(temperature=0.0)
 
 
 @dataclass(frozen=True, slots=True)
-class Ranker:
+class Ranker(JudgingChooser):
     """
     The LLM-ranker that Wang et al. 2024 (arXiv 2406.04692, section 3.3 and figure 4a) compare
     with: it reads every proposal, and its choice is the answer, to the letter.
@@ -41,12 +41,7 @@ class Ranker:
     the others is taken, and the answer is marked as degraded.
     """
 
-    model: Model
     sampling: Sampling = field(default=GREEDY_SAMPLING)
-
-    @property
-    def name(self) -> str:
-        return self.model.name
 
     def planned_calls(self, proposals: int) -> Sequence[PlannedCall]:
         """One call, which reads every proposal."""

@@ -17,8 +17,8 @@ from mixtura.engine.final_step import FinalStep
 from mixtura.engine.pattern import Pattern
 from mixtura.patterns.answer_groups import AnswerReader
 from mixtura.patterns.final_answer import Extract
-from mixtura.patterns.spec import FinalModel, PatternSpec, build_with_settings
-from mixtura.patterns.vote import Vote, check_extract
+from mixtura.patterns.spec import FinalModel, PatternSpec, require_proposers
+from mixtura.patterns.vote import Vote, check_extract_setting
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,12 +118,6 @@ class RecursiveSettings(msgspec.Struct, frozen=True):
     extract: str = "text"
 
 
-def _check_settings(settings: RecursiveSettings, layers: int) -> None:
-    if not layers:
-        raise ConfigError("layers: 'recursive' needs proposers: the population", key="layers")
-    check_extract(settings.extract)
-
-
 MAX_CALLS = 10_000
 """Calls of one answer at most: a slip of the hand is refused when the file is read."""
 
@@ -139,13 +133,13 @@ PATTERN = PatternSpec(
     name="recursive",
     help="a population of answers, each made anew from a few others, then a vote",
     kind=Recursive,
-    build=build_with_settings(Recursive),
     settings=RecursiveSettings,
     final_model=FinalModel("aggregator", "the model that writes each new answer of the population"),
     final_step="{steps} steps of as many new answers, each from {subset} others; then a vote",
     role="aggregator",
     action="writes the population anew",
-    check=_check_settings,
+    check_layers=require_proposers("the population"),
+    check=check_extract_setting,
     check_draws=_check_draws,
     count_final_layers=lambda settings, proposals: settings.steps + 1,  # noqa: ARG005
 )

@@ -10,7 +10,6 @@ from typing import Annotated
 
 import msgspec
 
-from mixtura.core.errors import ConfigError
 from mixtura.core.events import Notice
 from mixtura.core.roles import PlannedCall, plan_layer_calls
 from mixtura.core.types import Completion
@@ -20,7 +19,7 @@ from mixtura.engine.layer import LayersResult
 from mixtura.patterns.choosing import finished_positions
 from mixtura.patterns.ranker import GREEDY_SAMPLING
 from mixtura.patterns.sparse import pick_most_different
-from mixtura.patterns.spec import FinalModel, PatternSpec, build_with_settings
+from mixtura.patterns.spec import FinalModel, PatternSpec, require_two_layers
 from mixtura.patterns.verdict_calls import Judge, ask_judges
 from mixtura.prompts.synthesis import Synthesis, residual_prompt, show_with_changes
 
@@ -167,23 +166,16 @@ class ResidualSettings(msgspec.Struct, frozen=True):
     quiet: Annotated[int, msgspec.Meta(ge=1)] = 1
 
 
-def _check_settings(settings: ResidualSettings, layers: int) -> None:  # noqa: ARG001
-    if layers < 2:
-        problem = f"layers: 'residual' needs two layers or more, not {layers}: it compares them"
-        raise ConfigError(problem, key="layers")
-
-
 PATTERN = PatternSpec(
     name="residual",
     help="a synthesis of layers that are told what each changed, until one changes nothing",
     kind=Residual,
-    build=build_with_settings(Residual),
     settings=ResidualSettings,
     final_model=FinalModel(
         "aggregator", "the model that says what a layer changed and writes the answer"
     ),
     takes_fallbacks=True,
     final_step="the aggregator says what each layer changed, then writes the answer",
-    check=_check_settings,
+    check_layers=require_two_layers,
     may_stop_early=True,
 )

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from mixtura.core.errors import ConfigError, ModelError
+from mixtura.core.errors import ModelError
 from mixtura.core.json_schema import object_schema
 from mixtura.core.roles import PlannedCall, plan_layer_calls
 from mixtura.core.text import pluralize_count
@@ -18,7 +18,7 @@ from mixtura.engine.layer import LayersResult, run_layers
 from mixtura.engine.pattern import Pattern
 from mixtura.patterns.agreement import member_labels
 from mixtura.patterns.review_findings import Finding, merge_findings, parse_findings
-from mixtura.patterns.spec import NoSettings, PatternParts, PatternSpec
+from mixtura.patterns.spec import PatternSpec, require_one_layer
 from mixtura.prompts.instructions import append_user_text, load_text
 from mixtura.prompts.synthesis import Synthesis
 
@@ -109,25 +109,13 @@ REVIEW_SCHEMA: dict[str, Any] = {
 """What every answer of the pattern matches."""
 
 
-def _check_settings(settings: NoSettings, layers: int) -> None:  # noqa: ARG001
-    if layers != 1:
-        problem = f"layers: 'review' has one layer, of members that each review, not {layers}"
-        raise ConfigError(problem, key="layers")
-
-
-def _build(parts: PatternParts) -> Review:
-    if parts.final_model is not None:
-        raise ConfigError(f"{parts.name}: review has no aggregator: findings are merged by place")
-    return Review(layers=parts.layers, name=parts.name, synthesis=parts.synthesis)
-
-
 PATTERN = PatternSpec(
     name="review",
     help="findings about a diff or a text, with how many members found each",
     kind=Review,
-    build=_build,
+    no_final_model="review has no aggregator: findings are merged by place",
     final_step="the findings are merged and counted",
     role="merges",
     action="merges the findings",
-    check=_check_settings,
+    check_layers=require_one_layer("of members that each review"),
 )

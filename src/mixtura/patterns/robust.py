@@ -10,7 +10,7 @@ from typing import Annotated, NamedTuple
 
 import msgspec
 
-from mixtura.core.errors import ConfigError, ModelError, QuorumNotMetError
+from mixtura.core.errors import ModelError, QuorumNotMetError
 from mixtura.core.events import Notice
 from mixtura.core.roles import PlannedCall
 from mixtura.core.similarity import cosine_similarity, tfidf_vectors
@@ -22,7 +22,7 @@ from mixtura.patterns.answer_groups import SAME_TEXT_SIMILARITY, AnswerReader
 from mixtura.patterns.choosing import with_tool_calls_as_text
 from mixtura.patterns.defanged_writer import DefangedWriter, defang_answer
 from mixtura.patterns.final_answer import EXTRACTORS, Extract, extract_marked
-from mixtura.patterns.spec import FinalModel, PatternSpec, build_with_settings
+from mixtura.patterns.spec import FinalModel, PatternSpec, require_proposers
 from mixtura.patterns.vote import check_extract
 from mixtura.patterns.web_addresses import SuspectAddresses, find_strings, find_suspects
 
@@ -359,10 +359,7 @@ class RobustSettings(msgspec.Struct, frozen=True):
     softness: Annotated[float, msgspec.Meta(gt=0)] = 0.2
 
 
-def _check_settings(settings: RobustSettings, layers: int) -> None:
-    if not layers:
-        problem = "layers: 'robust' needs proposers: they are compared"
-        raise ConfigError(problem, key="layers")
+def _check_settings(settings: RobustSettings, layers: int) -> None:  # noqa: ARG001
     check_extract(settings.extract, "auto")
 
 
@@ -370,11 +367,11 @@ PATTERN = PatternSpec(
     name="robust",
     help="what most members agree on; a host that only one of them names is defanged",
     kind=Robust,
-    build=build_with_settings(Robust),
     settings=RobustSettings,
     final_model=FinalModel("aggregator", "the model that writes the answer where no vote decides"),
     takes_fallbacks=True,
     final_step="a vote where most say the same, else the aggregator, without each draft in turn",
+    check_layers=require_proposers("they are compared"),
     check=_check_settings,
     may_stop_early=True,
     count_final_layers=lambda settings, proposals: 2,  # noqa: ARG005

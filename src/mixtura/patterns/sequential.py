@@ -15,7 +15,7 @@ from mixtura.core.types import Completion, Sampling
 from mixtura.engine.aggregated_pattern import AggregatedPattern
 from mixtura.engine.final_step import FinalStep
 from mixtura.patterns.choosing import medoid_position
-from mixtura.patterns.spec import FinalModel, PatternParts, PatternSpec
+from mixtura.patterns.spec import FinalModel, PatternParts, PatternSpec, require_one_layer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,10 +134,7 @@ class SequentialSettings(msgspec.Struct, frozen=True):
     repeat: Annotated[int, msgspec.Meta(ge=1, le=100)] = 1
 
 
-def _check_settings(settings: SequentialSettings, layers: int) -> None:
-    if layers != 1:
-        problem = f"layers: 'sequential' has one layer, of draws, not {layers}"
-        raise ConfigError(problem, key="layers")
+def _check_settings(settings: SequentialSettings, layers: int) -> None:  # noqa: ARG001
     if settings.repeat >= settings.window:
         key = "repeat" if settings.repeat > 1 else "window"
         problem = f"{settings.repeat} of {settings.window} texts leave no room for a new draw"
@@ -163,6 +160,7 @@ PATTERN = PatternSpec(
     final_model=FinalModel("aggregator", "the model that merges the draws"),
     takes_fallbacks=True,
     final_step="the aggregator, at most {window} texts at a time",
+    check_layers=require_one_layer("of draws"),
     check=_check_settings,
     count_final_layers=_count_steps,
 )

@@ -10,7 +10,6 @@ from typing import Annotated
 
 import msgspec
 
-from mixtura.core.errors import ConfigError
 from mixtura.core.events import Notice
 from mixtura.core.model import Model
 from mixtura.core.roles import PlannedCall, plan_layer_calls
@@ -22,7 +21,7 @@ from mixtura.engine.final_step import FinalStep
 from mixtura.engine.layer import LayersResult
 from mixtura.patterns.choosing import finished_positions
 from mixtura.patterns.ranker import GREEDY_SAMPLING
-from mixtura.patterns.spec import FinalModel, PatternSpec, build_with_settings
+from mixtura.patterns.spec import FinalModel, PatternSpec, require_proposers
 from mixtura.patterns.verdict_calls import Judge, ask_judges
 from mixtura.prompts.synthesis import Synthesis, picking_prompt
 
@@ -177,11 +176,6 @@ class SparseSettings(msgspec.Struct, frozen=True):
     judge: str = ""
 
 
-def _check_settings(settings: SparseSettings, layers: int) -> None:  # noqa: ARG001
-    if not layers:
-        raise ConfigError("layers: 'sparse' needs proposers: it passes some on", key="layers")
-
-
 def _describe_final_step(settings: SparseSettings) -> str:
     who = f"that {settings.judge} picks" if settings.judge else "most unlike each other"
     return f"the aggregator reads {settings.keep} proposals, those {who}"
@@ -191,11 +185,10 @@ PATTERN = PatternSpec(
     name="sparse",
     help="a synthesis of the few proposals that add something to each other",
     kind=Sparse,
-    build=build_with_settings(Sparse, "judge"),
     settings=SparseSettings,
     final_model=FinalModel("aggregator", "the model that writes the answer"),
     model_settings=("judge",),
     takes_fallbacks=True,
     describe_final_step=_describe_final_step,
-    check=_check_settings,
+    check_layers=require_proposers("it passes some on"),
 )

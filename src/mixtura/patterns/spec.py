@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
@@ -12,6 +12,7 @@ import msgspec
 from mixtura.core.errors import ConfigError
 from mixtura.core.model import Model
 from mixtura.core.roles import Aggregator, Layer
+from mixtura.core.text import unknown_name_message
 from mixtura.core.types import Sampling
 from mixtura.engine.pattern import Pattern
 from mixtura.prompts.synthesis import Synthesis
@@ -54,31 +55,59 @@ class PatternParts(NamedTuple):
             raise ConfigError(f"{self.name}: nobody writes its answer")
         return Aggregator(self.final_model, self.sampling, self.fallbacks)
 
+    def build_kind(self, kind: Callable[..., AnyPattern], **settings: Any) -> AnyPattern:
+        """A pattern of *kind*, with these parts and the *settings* of its own."""
+        usual = {"layers": self.layers, "name": self.name, "synthesis": self.synthesis}
+        return kind(**usual | settings)
+
     def build_aggregated(self, kind: Callable[..., AnyPattern], **settings: Any) -> AnyPattern:
-        """
-        A pattern of *kind*, whose aggregator writes the answer, with the *settings* of its own.
-        Raises ConfigError without an aggregator.
-        """
-        return kind(
-            layers=self.layers, aggregator=self.aggregator(), name=self.name,
-            synthesis=self.synthesis, **settings,
-        )  # fmt: skip
+        """The same of a *kind* whose aggregator writes the answer. Raises ConfigError without."""
+        return self.build_kind(kind, aggregator=self.aggregator(), **settings)
 
 
-def build_with_settings(
-    kind: Callable[..., AnyPattern], *model_keys: str
-) -> Callable[[PatternParts], AnyPattern]:
-    """
-    The builder of a pattern of *kind* whose aggregator writes the answer and whose arguments are
-    called as its settings are. Those of *model_keys* are models, None where the setting is empty.
-    """
+LayerCheck = Callable[[str, int], None]
+"""
+Called with a pattern's name and the number of its proposer layers. Raises ConfigError where it
+cannot have so many.
+"""
 
-    def build(parts: PatternParts) -> AnyPattern:
-        own: dict[str, Any] = msgspec.structs.asdict(parts.settings)
-        models = {key: parts.models.get(key) for key in model_keys}
-        return parts.build_aggregated(kind, **own | models)
 
-    return build
+def require_proposers(why: str) -> LayerCheck:
+    """The check of a pattern that needs a layer of proposers; *why*: what it does with them."""
+
+    def check_count(pattern: str, layers: int) -> None:
+        if not layers:
+            raise ConfigError(f"layers: '{pattern}' needs proposers: {why}", key="layers")
+
+    return check_count
+
+
+def require_two_layers(pattern: str, layers: int) -> None:
+    """The check of a pattern that compares layers. Raises ConfigError below two."""
+    if layers < 2:
+        problem = f"'{pattern}' needs two layers or more, not {layers}: it compares them"
+        raise ConfigError(f"layers: {problem}", key="layers")
+
+
+def require_one_layer(what: str) -> LayerCheck:
+    """The check of a pattern that has one layer; *what*: of which members."""
+
+    def check_count(pattern: str, layers: int) -> None:
+        if layers != 1:
+            problem = f"'{pattern}' has one layer, {what}, not {layers}"
+            raise ConfigError(f"layers: {problem}", key="layers")
+
+    return check_count
+
+
+def check_name(key: str, what: str, name: str, known: Iterable[str]) -> None:
+    """Raises ConfigError where *name*, in the setting *key*, is no *what* of those *known*."""
+    if name not in (names := tuple(known)):
+        raise ConfigError(f"{key}: {unknown_name_message(what, name, names)}", key=key)
+
+
+def _accept_layers(pattern: str, layers: int) -> None:
+    """Any number of layers."""
 
 
 def _accept_settings(settings: Any, layers: int) -> None:
@@ -106,11 +135,14 @@ class PatternSpec:
     help: str
     """One line on what the answer is."""
     kind: type[Pattern]
-    build: Callable[[PatternParts], Pattern]
+    build: Callable[[PatternParts], Pattern] | None = None
+    """None: *kind*'s arguments are called as the settings; a final model is its aggregator."""
     settings: type[msgspec.Struct] = NoSettings
     """The keys of its own that a mixture's table may have."""
     final_model: FinalModel | None = None
     """The key that names the last step's model; None where it calls no model."""
+    no_final_model: str = ""
+    """What is said to whoever names one nevertheless."""
     model_settings: tuple[str, ...] = ()
     """The keys of its own whose values are names of models; an empty one names none."""
     takes_fallbacks: bool = False
@@ -123,6 +155,8 @@ class PatternSpec:
     """A word or two for the last step's model, on the page."""
     action: str = "writes the answer"
     """What the last step's model does, behind its name."""
+    check_layers: LayerCheck = _accept_layers
+    """How many proposer layers it can have; called with its name and their number."""
     check: Callable[[Any, int], None] = _accept_settings
     """
     Called with the settings and the number of proposer layers. Raises ConfigError, with the
@@ -137,3 +171,19 @@ class PatternSpec:
     """Layers after the proposers', of the settings and the number of proposals."""
     may_stop_early: bool = False
     """Whether an answer may take fewer calls than are planned where nothing fails."""
+
+    def check_settings(self, settings: msgspec.Struct, layers: int) -> None:
+        """Raises ConfigError where *settings* and the number of proposer layers do not fit."""
+        self.check_layers(self.name, layers)
+        self.check(settings, layers)
+
+    def build_pattern(self, parts: PatternParts) -> Pattern:
+        """The pattern of *parts*. Raises ConfigError for parts that it cannot have."""
+        if self.no_final_model and parts.final_model is not None:
+            raise ConfigError(f"{parts.name}: {self.no_final_model}")
+        if self.build is not None:
+            return self.build(parts)
+        own: dict[str, Any] = msgspec.structs.asdict(parts.settings)
+        models = {key: parts.models.get(key) for key in self.model_settings}
+        build = parts.build_aggregated if self.final_model else parts.build_kind
+        return build(self.kind, **own | models)

@@ -10,7 +10,7 @@ from typing import Annotated
 import msgspec
 
 from mixtura.core.agreement import Support
-from mixtura.core.errors import ConfigError, QuorumNotMetError
+from mixtura.core.errors import QuorumNotMetError
 from mixtura.core.roles import Layer, PlannedCall, Proposer, plan_layers_in_turn
 from mixtura.core.types import Completion
 from mixtura.engine.final_step import FinalStep
@@ -20,8 +20,8 @@ from mixtura.patterns.answer_groups import AnswerGroup, AnswerReader, group_by_a
 from mixtura.patterns.choosing import fallback_verdict
 from mixtura.patterns.final_answer import Extract
 from mixtura.patterns.mux import check_counted_draws, rate_members
-from mixtura.patterns.spec import PatternParts, PatternSpec
-from mixtura.patterns.vote import check_extract
+from mixtura.patterns.spec import PatternParts, PatternSpec, require_one_layer
+from mixtura.patterns.vote import check_extract_setting
 from mixtura.prompts.synthesis import Synthesis
 
 
@@ -136,20 +136,11 @@ class SwitchSettings(msgspec.Struct, frozen=True):
     accuracy: dict[str, Annotated[float, msgspec.Meta(ge=0, le=1)]] = {}
 
 
-def _check_settings(settings: SwitchSettings, layers: int) -> None:
-    if layers != 1:
-        problem = f"layers: 'switch' has one layer, of members in their order, not {layers}"
-        raise ConfigError(problem, key="layers")
-    check_extract(settings.extract)
-
-
 def _check_draws(settings: SwitchSettings, draws: Mapping[str, int]) -> None:
     check_counted_draws(settings.accuracy, draws, pattern="switch")
 
 
 def _build(parts: PatternParts) -> Switch:
-    if parts.final_model is not None:
-        raise ConfigError(f"{parts.name}: switch has no aggregator: it counts")
     known: Mapping[str, float] = parts.settings.accuracy
     (layer,) = parts.layers
     draws: dict[str, list[Proposer]] = {}
@@ -159,10 +150,9 @@ def _build(parts: PatternParts) -> Switch:
         Layer(tuple(draws[name]), 1, layer.patience, layer.deadline, layer.learned)
         for name in sorted(draws, key=lambda name: -known.get(name, 1.0))
     ]
-    return Switch(
-        layers=tuple(members),
-        threshold=parts.settings.threshold, extract=parts.settings.extract, accuracy=known,
-        name=parts.name, synthesis=parts.synthesis,
+    return parts.build_kind(
+        Switch, layers=tuple(members), threshold=parts.settings.threshold,
+        extract=parts.settings.extract, accuracy=known,
     )  # fmt: skip
 
 
@@ -172,10 +162,12 @@ PATTERN = PatternSpec(
     kind=Switch,
     build=_build,
     settings=SwitchSettings,
+    no_final_model="switch has no aggregator: it counts",
     final_step="the next member is asked where a member's draws differ",
     role="counts",
     action="counts each member's draws",
-    check=_check_settings,
+    check_layers=require_one_layer("of members in their order"),
+    check=check_extract_setting,
     check_draws=_check_draws,
     may_stop_early=True,
 )

@@ -9,14 +9,14 @@ from typing import Annotated
 
 import msgspec
 
-from mixtura.core.errors import ConfigError, QuorumNotMetError
+from mixtura.core.errors import QuorumNotMetError
 from mixtura.core.roles import PlannedCall
 from mixtura.core.types import Completion
 from mixtura.engine.aggregated_pattern import AggregatedPattern
 from mixtura.engine.final_step import FinalStep
 from mixtura.engine.layer import LayerResult
 from mixtura.patterns.choosing import medoid_position
-from mixtura.patterns.spec import FinalModel, PatternSpec, build_with_settings
+from mixtura.patterns.spec import FinalModel, PatternSpec, require_proposers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,20 +123,14 @@ class TreeSettings(msgspec.Struct, frozen=True):
     fan_in: Annotated[int, msgspec.Meta(ge=2, le=1000)] = 4
 
 
-def _check_settings(settings: TreeSettings, layers: int) -> None:  # noqa: ARG001
-    if not layers:
-        raise ConfigError("layers: 'tree' needs proposers: it merges proposals", key="layers")
-
-
 PATTERN = PatternSpec(
     name="tree",
     help="a synthesis of many proposals, merged in groups of `fan_in`, then those",
     kind=Tree,
-    build=build_with_settings(Tree),
     settings=TreeSettings,
     final_model=FinalModel("aggregator", "the model that merges each group and writes the answer"),
     takes_fallbacks=True,
     final_step="the aggregator, at most {fan_in} texts at a time",
-    check=_check_settings,
+    check_layers=require_proposers("it merges proposals"),
     count_final_layers=lambda settings, proposals: count_tree_layers(proposals, settings.fan_in),
 )

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
 from mixtura.core.agreement import Support
-from mixtura.core.errors import ConfigError
-from mixtura.core.text import pluralize_count, to_one_line, unknown_name_message
+from mixtura.core.text import pluralize_count, to_one_line
 from mixtura.core.types import Completion
 from mixtura.patterns.answer_groups import AnswerReader, group_by_answer, largest_group
 from mixtura.patterns.choosing import (
@@ -21,7 +21,7 @@ from mixtura.patterns.choosing import (
     medoid_position,
 )
 from mixtura.patterns.final_answer import EXTRACTORS, Extract
-from mixtura.patterns.spec import PatternSpec
+from mixtura.patterns.spec import PatternSpec, check_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,28 +75,25 @@ def _describe_final_step(settings: VoteSettings) -> str:
     return f"the proposal {chosen} is the answer"
 
 
-def _check_settings(settings: VoteSettings, layers: int) -> None:  # noqa: ARG001
+def check_extract_setting(settings: Any, layers: int) -> None:  # noqa: ARG001
+    """Raises ConfigError where the setting `extract` names no kind of answer."""
     check_extract(settings.extract)
 
 
 def check_extract(extract: str, *more: str) -> None:
     """Raises ConfigError where *extract* names no kind of answer; *more*: a pattern's own kinds."""
-    known = (*EXTRACTORS, "text", *more)
-    if extract not in known:
-        problem = unknown_name_message("kind of answer", extract, known)
-        raise ConfigError(f"extract: {problem}", key="extract")
+    check_name("extract", "kind of answer", extract, (*EXTRACTORS, "text", *more))
 
 
 PATTERN = PatternSpec(
     name="vote",
     help="the proposal that most agree with",
     kind=Chosen,
-    build=build_counted(
-        lambda given: Vote(given.extract), "a vote has no aggregator: nobody writes its answer"
-    ),
+    build=build_counted(lambda given: Vote(given.extract)),
     settings=VoteSettings,
+    no_final_model="a vote has no aggregator: nobody writes its answer",
     describe_final_step=_describe_final_step,
     role="votes",
     action="votes on the drafts",
-    check=_check_settings,
+    check=check_extract_setting,
 )

@@ -18,6 +18,7 @@ from mixtura.core.types import Completion, Json, Request, Sampling
 from mixtura.patterns.answer_groups import AnswerReader, group_by_answer
 from mixtura.patterns.choosing import (
     Chosen,
+    JudgingChooser,
     Verdict,
     build_judged,
     fallback_verdict,
@@ -26,7 +27,7 @@ from mixtura.patterns.choosing import (
 from mixtura.patterns.final_answer import Extract
 from mixtura.patterns.spec import FinalModel, PatternParts, PatternSpec
 from mixtura.patterns.verdict_calls import Judge, ask_judges
-from mixtura.patterns.vote import check_extract
+from mixtura.patterns.vote import check_extract_setting
 from mixtura.prompts.synthesis import truth_prompt
 
 ONE_TOKEN = Sampling(temperature=0.0, max_tokens=8)
@@ -34,7 +35,7 @@ ONE_TOKEN = Sampling(temperature=0.0, max_tokens=8)
 
 
 @dataclass(frozen=True, slots=True)
-class Weighted:
+class Weighted(JudgingChooser):
     """
     Confidence-informed self-consistency (Taubenfeld et al. 2025, arXiv 2502.06233, section 3): a
     vote in which a proposal weighs softmax(c / T). c is P(True): the probability of the one token
@@ -45,14 +46,9 @@ class Weighted:
     Of equal sums the first answer is taken, and of those who give it the most probable.
     """
 
-    model: Model
     extract: Extract | AnswerReader = "text"
     temperature: float = 0.5
     sampling: Sampling = field(default=ONE_TOKEN)
-
-    @property
-    def name(self) -> str:
-        return self.model.name
 
     def planned_calls(self, proposals: int) -> Sequence[PlannedCall]:
         """A call for each proposal."""
@@ -135,10 +131,6 @@ class WeightedSettings(msgspec.Struct, frozen=True):
     softness: Annotated[float, msgspec.Meta(gt=0, le=100)] = 0.5
 
 
-def _check_settings(settings: WeightedSettings, layers: int) -> None:  # noqa: ARG001
-    check_extract(settings.extract)
-
-
 def _make_chooser(judge: Model, parts: PatternParts) -> Weighted:
     settings = parts.settings
     return Weighted(judge, settings.extract, settings.softness, parts.sampling)
@@ -156,5 +148,5 @@ PATTERN = PatternSpec(
     final_step="weighs each proposal by the probability that it is right: the most weight wins",
     role="weighs",
     action="weighs the drafts",
-    check=_check_settings,
+    check=check_extract_setting,
 )

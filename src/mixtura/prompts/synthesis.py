@@ -131,12 +131,7 @@ def make_tests_prompt(function: str) -> Synthesis:
 
 def show_with_analysis(analysis: Completion) -> Synthesis:
     """The envelope layout with *analysis*, a report on the proposals, as the last of them."""
-    layout = template(load_text("analysed.md"))
-
-    def show(request: Request, proposals: Sequence[Completion]) -> Request:
-        return layout(request, (*proposals, analysis)) if proposals else request
-
-    return show
+    return _show_with_report("analysed.md", analysis)
 
 
 def residual_prompt(before: int) -> Synthesis:
@@ -150,10 +145,14 @@ def residual_prompt(before: int) -> Synthesis:
 
 def show_with_changes(changes: Completion) -> Synthesis:
     """The envelope layout with *changes*, what a round changed, as the last of the proposals."""
-    layout = template(load_text("changed.md"))
+    return _show_with_report("changed.md", changes)
+
+
+def _show_with_report(text: str, report: Completion) -> Synthesis:
+    layout = template(load_text(text))
 
     def show(request: Request, proposals: Sequence[Completion]) -> Request:
-        return layout(request, (*proposals, changes)) if proposals else request
+        return layout(request, (*proposals, report)) if proposals else request
 
     return show
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from mixtura.core.text import compile_patterns
 from mixtura.core.types import Request
 
 _CONVERSATION = r"\b(?:this|the|our|following) (?:chat|conversation)\b|<chat_history>"
@@ -12,7 +13,7 @@ _LENGTH = (
 )
 _ONLY = r"\b(?:only|nothing else|no (?:punctuation|quotation|quotes)|without|or less|at most|max)\b"
 _FORMS = tuple(
-    tuple(re.compile(sign, re.IGNORECASE) for sign in form)
+    compile_patterns(*form)
     for form in (
         # Open WebUI: titles, tags, follow-ups, search queries, completions of what is typed
         (r"^### Task:\s*\n", r"### (?:Guidelines|Output)\b", r"<chat_history>|### Chat History"),
@@ -20,13 +21,10 @@ _FORMS = tuple(
         (r"\btitle\b|\btopic\b", _CONVERSATION, _LENGTH, _ONLY),
     )
 )
-_TITLE_SIGNS = tuple(
-    re.compile(sign, re.IGNORECASE)
-    for sign in (
-        r"\btitles?\b",
-        r"\bconversation\b|\bchat\b|\bthread\b|\bsession\b",
-        r"\bonly\b|\bnothing else\b|\bno (?:explanations?|other text|quotes)\b|\bsingle line\b",
-    )
+_TITLE_SIGNS = compile_patterns(
+    r"\btitles?\b",
+    r"\bconversation\b|\bchat\b|\bthread\b|\bsession\b",
+    r"\bonly\b|\bnothing else\b|\bno (?:explanations?|other text|quotes)\b|\bsingle line\b",
 )
 """Signs of instructions that ask for a title alone (opencode and others)."""
 _TITLE_REQUEST = re.compile(

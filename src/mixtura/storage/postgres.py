@@ -6,7 +6,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Collection, Generator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from functools import lru_cache, partial
 from typing import Any
 
@@ -179,13 +179,12 @@ class PostgresStore:
         """
         if self._connection is None:  # the schema is there then; else this would wait for its lock
             self.check_usable()
-        with self.translate_errors():
-            connection = psycopg.connect(autocommit=True, **self._parameters)
-            try:
-                connection.execute(f"SET search_path TO {SCHEMA}; BEGIN READ ONLY".encode())
-                yield PostgresTransaction(connection, self)
-            finally:
-                connection.close()
+        with (
+            self.translate_errors(),
+            closing(psycopg.connect(autocommit=True, **self._parameters)) as connection,
+        ):
+            connection.execute(f"SET search_path TO {SCHEMA}; BEGIN READ ONLY".encode())
+            yield PostgresTransaction(connection, self)
 
     @contextmanager
     def translate_errors(self) -> Generator[None, None, None]:

@@ -7,7 +7,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Collection, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -230,21 +230,15 @@ class SqliteStore:
         """
         if self._connection is None:  # the schema is there then; else this would wait for its lock
             self.check_usable()
-        with self.translate_errors():
-            connection = sqlite3.connect(
-                f"{self._path.absolute().as_uri()}?mode=rw",  # never a new one where it is gone
-                uri=True,
-                timeout=self._lock_timeout,
-                isolation_level=None,
-                check_same_thread=False,
-            )
-            try:
-                connection.text_factory = _decode_text
-                connection.execute("PRAGMA query_only=ON")
-                connection.execute("BEGIN")
-                yield SqliteTransaction(connection, self)
-            finally:
-                connection.close()
+        path = f"{self._path.absolute().as_uri()}?mode=rw"  # never a new one where it is gone
+        with self.translate_errors(), closing(sqlite3.connect(
+            path, uri=True, timeout=self._lock_timeout, isolation_level=None,
+            check_same_thread=False,
+        )) as connection:  # fmt: skip
+            connection.text_factory = _decode_text
+            connection.execute("PRAGMA query_only=ON")
+            connection.execute("BEGIN")
+            yield SqliteTransaction(connection, self)
 
     @contextmanager
     def translate_errors(self) -> Generator[None, None, None]:

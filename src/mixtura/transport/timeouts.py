@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
+from mixtura.core.context_values import hold_value
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallTimeouts:
@@ -52,11 +54,8 @@ def call_scope(name: str, *, anew: bool = False) -> Generator[CallDeadline]:
         yield clock
         return
     clock = CallDeadline(name)
-    token = _CURRENT_CALL.set(clock)
-    try:
+    with hold_value(_CURRENT_CALL, clock):
         yield clock
-    finally:
-        _CURRENT_CALL.reset(token)
 
 
 class RequestTimer:

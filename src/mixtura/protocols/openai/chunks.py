@@ -32,7 +32,16 @@ from mixtura.protocols.tool_calls.deltas import ToolCallDelta
 
 # gc=False throughout: chunks come by the thousand and hold no cycles, so the garbage collector
 # need not visit them.
-class WireFunction(msgspec.Struct, gc=False):
+class SignatureFields(msgspec.Struct, gc=False, kw_only=True):
+    """Fields with signatures of messages, calls and functions (Google, LiteLLM, other gateways)."""
+
+    extra_content: Any = None
+    provider_specific_fields: Any = None
+    thought_signature: Any = None
+    thoughtSignature: Any = None  # noqa: N815 - as Google's own API spells it
+
+
+class WireFunction(SignatureFields, gc=False):
     """The function of a tool call, or a piece of one."""
 
     name: str | None = None
@@ -40,22 +49,14 @@ class WireFunction(msgspec.Struct, gc=False):
     parameters: Any = None
     """The name of arguments on some servers."""
     input: Any = None
-    extra_content: Any = None
-    provider_specific_fields: Any = None
-    thought_signature: Any = None
-    thoughtSignature: Any = None  # noqa: N815 - as Google's own API spells it
 
 
-class WireToolCall(msgspec.Struct, gc=False):
+class WireToolCall(SignatureFields, gc=False):
     """A tool call, or a piece of one, in any of the forms that servers use."""
 
     index: int | None = None
     id: str | None = None
     function: WireFunction | None = None
-    extra_content: Any = None
-    provider_specific_fields: Any = None
-    thought_signature: Any = None
-    thoughtSignature: Any = None  # noqa: N815
     name: str | None = None
     arguments: Any = None
     input: Any = None
@@ -81,7 +82,7 @@ class WireToolCall(msgspec.Struct, gc=False):
         return piece
 
 
-class MessageDelta(msgspec.Struct, gc=False):
+class MessageDelta(SignatureFields, gc=False):
     """A piece of an answer's message, or a whole one."""
 
     content: str | None = None
@@ -98,25 +99,19 @@ class MessageDelta(msgspec.Struct, gc=False):
     thinking: Any = None
     reasoning_details: Any = None
     reasoning_opaque: Any = None
-    extra_content: Any = None
     thinking_blocks: Any = None
     annotations: Any = None
     content_parts: Any = None
     """Thoughts and signatures among the parts of its content."""
-    provider_specific_fields: Any = None
-    thought_signature: Any = None
-    thoughtSignature: Any = None  # noqa: N815
 
     @property
     def has_signatures(self) -> bool:
         """Whether it may have signatures in the fields of gateways."""
-        return (
-            self.extra_content is not None
-            or self.content_parts is not None
-            or self.provider_specific_fields is not None
-            or self.thought_signature is not None
-            or self.thoughtSignature is not None
-        )
+        given = (
+            self.extra_content, self.content_parts, self.provider_specific_fields,
+            self.thought_signature, self.thoughtSignature,
+        )  # fmt: skip
+        return given != (None,) * 5
 
     @property
     def has_provider_fields(self) -> bool:

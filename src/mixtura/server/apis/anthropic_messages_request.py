@@ -25,7 +25,7 @@ from mixtura.server.apis.anthropic_messages_tools import (
     normalize_messages,
     read_tool_offer,
 )
-from mixtura.server.apis.base import ApiCall, ApiError, MixtureOptions
+from mixtura.server.apis.base import ApiCall, ApiError, build_api_call
 from mixtura.server.apis.validation import (
     check_unsupported_parameters,
     convert_struct,
@@ -59,14 +59,12 @@ def call_from_data(raw: dict[str, Any]) -> ApiCall:
         request = _build_request(raw, parsed, offer)
     except RecursionError:
         raise ApiError(400, "the body is nested too deeply") from None
-    return ApiCall(
-        model=parsed.model,
-        request=request,
-        stream=bool(parsed.stream),
+    return build_api_call(
+        raw,
+        parsed,
+        request,
         usage_in_stream=True,
-        options=parsed.mixtura or MixtureOptions(),
         notices=tuple(blocked_parameter_notices(raw)),
-        body=raw,
         toolbox=offer.toolbox,
         left_out=(
             *hosted_tools.describe_left_out(offer.toolbox.left_out),

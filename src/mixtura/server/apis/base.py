@@ -100,6 +100,22 @@ class ApiCall:
         return requests[choice * len(requests) // self.n]
 
 
+class AnyBody(Protocol):
+    """What the bodies of all APIs have."""
+
+    model: str
+    stream: bool | None
+    mixtura: MixtureOptions | None
+
+
+def build_api_call(raw: Json, body: AnyBody, request: Request, **more: Any) -> ApiCall:
+    """The call of *body*, which is *raw* as it was read; *more*: what not all APIs' calls have."""
+    return ApiCall(
+        model=body.model, request=request, stream=bool(body.stream),
+        options=body.mixtura or MixtureOptions(), body=raw, **more,
+    )  # fmt: skip
+
+
 class ResolvedReferences(NamedTuple):
     """The stored items that a call refers to."""
 

@@ -13,8 +13,8 @@ from mixtura.server.apis import hosted_tools
 from mixtura.server.apis.base import (
     ApiCall,
     ApiError,
-    MixtureOptions,
     ResponseMeta,
+    build_api_call,
 )
 from mixtura.server.apis.openai_chat_body import ALLOWED_VALUES, ChatBody
 from mixtura.server.apis.openai_chat_checks import (
@@ -60,15 +60,13 @@ class ChatCompletionsApi:
         parsed = convert_struct(raw, ChatBody, ALLOWED_VALUES)
         check_body(parsed)
         offer = read_tool_offer(raw)
-        return ApiCall(
-            model=parsed.model,
-            request=_build_request(raw, parsed, offer),
-            stream=bool(parsed.stream),
+        return build_api_call(
+            raw,
+            parsed,
+            _build_request(raw, parsed, offer),
             n=parsed.n or 1,
             usage_in_stream=bool(parsed.stream_options and parsed.stream_options.include_usage),
-            options=parsed.mixtura or MixtureOptions(),
             notices=tuple(blocked_parameter_notices(raw)),
-            body=raw,
             toolbox=offer.toolbox,
             left_out=tuple(hosted_tools.describe_left_out(offer.toolbox.left_out)),
         )

@@ -15,6 +15,7 @@ from mixtura.server.apis.base import (
     ApiError,
     MixtureOptions,
     ResponseMeta,
+    build_api_call,
     event_frame,
 )
 from mixtura.server.apis.openai_chat_body import CompletionOptions
@@ -78,14 +79,12 @@ class CompletionsApi:
         first, *more = (
             Request((Message("user", prompt),), sampling, extra=extra) for prompt in prompts
         )
-        return ApiCall(
-            model=parsed.model,
-            request=first,
-            stream=bool(parsed.stream),
+        return build_api_call(
+            raw,
+            parsed,
+            first,
             n=answers,
             usage_in_stream=bool(parsed.stream_options and parsed.stream_options.include_usage),
-            options=parsed.mixtura or MixtureOptions(),
-            body=raw,
             more=tuple(more),
         )
 

@@ -19,10 +19,10 @@ from mixtura.server.apis import hosted_tools
 from mixtura.server.apis.base import (
     ApiCall,
     ApiError,
-    MixtureOptions,
     ResolvedReferences,
     StorageOptions,
     UnresolvedCall,
+    build_api_call,
 )
 from mixtura.server.apis.openai_responses_body import (
     ALLOWED_VALUES,
@@ -113,14 +113,12 @@ def _build_call(raw: dict[str, Any], references: ResolvedReferences) -> ApiCall:
         else _with_message_types(given)
     )
     stored = StorageOptions(items, raw.get("previous_response_id"), parsed.store is True)
-    return ApiCall(
-        model=parsed.model,
-        request=_build_request(raw, parsed, chosen, before),
-        stream=bool(parsed.stream),
+    return build_api_call(
+        raw,
+        parsed,
+        _build_request(raw, parsed, chosen, before),
         usage_in_stream=True,
-        options=parsed.mixtura or MixtureOptions(),
         notices=tuple(blocked_parameter_notices(raw)),
-        body=raw,
         toolbox=chosen.toolbox,
         left_out=(
             *hosted_tools.describe_left_out(toolbox.left_out),
