@@ -115,5 +115,7 @@ def test_a_process_that_is_killed_leaves_nothing_half_written_and_its_reservatio
 
     assert soon(lambda: ledger.reserve(7.0, 1, 10.0, None))
     assert ledger.used_today() == (9.0, 2)
-    assert [run["state"] for run in book.list_runs()] == ["unfinished"]
+    (run,) = book.list_runs()
+    assert (run["state"], run["cost_usd"]) == ("unfinished", None)
+    assert book.get_run(run["id"])["cost_usd"] is None
     assert AnswerCache(store).get("k") is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from string import Formatter
@@ -205,6 +206,8 @@ def _field_text(value: Any) -> str:
     """A text as it is, anything else as JSON. Raises ConfigError for what JSON does not have."""
     if isinstance(value, str):
         return value
+    if isinstance(value, float) and not math.isfinite(value):  # JSON would make it a null
+        raise ConfigError(f"a field holds {value}, which is neither a number nor a text")
     try:
         if isinstance(value, bytes):  # they would go out as base64
             raise TypeError

@@ -15,6 +15,7 @@ from typing import Any, Literal, NamedTuple, cast
 
 import msgspec
 
+from mixtura.catalog.user_files import path_kind
 from mixtura.core import large_json
 from mixtura.core.errors import ConfigError
 from mixtura.core.file_forms import describe_other_form
@@ -140,14 +141,14 @@ def find_source(
     shown = to_one_line(name)
     if "://" in name:
         raise ConfigError(f"{shown} is a web address: download it, and name the file")
-    if format == "dataset" or (format is None and not path.exists() and _is_dataset_name(name)):
+    if format == "dataset" or (format is None and not path_kind(path) and _is_dataset_name(name)):
         return Source(name, shown, "dataset", split, subset)
-    if path.is_dir():
+    if path_kind(path) == "folder":
         raise ConfigError(
             f"{shown} is a folder: name a file in it, or read it as a data set, with"
             " --format dataset"
         )
-    if not path.exists():
+    if not path_kind(path):
         raise ConfigError(
             f"there is no file {shown} (a data set of the Hugging Face hub is OWNER/NAME)"
         )
@@ -168,6 +169,8 @@ def find_source(
 
 
 def _is_dataset_name(name: str) -> bool:
+    if not set(name.split("/")).isdisjoint((".", "..")):
+        return False
     return bool(_DATASET_NAME.fullmatch(name)) and Path(name).suffix.lower() not in _SUFFIXES
 
 
@@ -267,15 +270,18 @@ def _read_dataset(source: Source) -> Iterator[Record]:
     library = _import_extra("datasets", "reading a data set of the Hugging Face hub", "datasets")
     try:
         rows = library.load_dataset(source.name, source.subset, split=source.split, streaming=True)
-        # Pictures as the bytes that they are kept in: they are sent on as they are.
-        for number, row in enumerate(rows.decode(False), start=1):
+        # Pictures as the bytes that they are kept in: they are sent on as they are. Where no
+        # features are known, as of a broken file, the rows say what is wrong.
+        undecoded = rows if rows.features is None else rows.decode(False)
+        for number, row in enumerate(undecoded, start=1):
             yield Record(f"{source.shown} {source.split}, row {number}", row)
     except ConfigError:
         raise
     # Its errors have no family of their own: a wrong name, no network, a script it does not run.
     except Exception as error:  # noqa: BLE001
         said = to_one_line(error)[:300] or type(error).__name__
-        raise ConfigError(f"the data set {source.shown} cannot be read: {said}") from None
+        here = "" if path_kind(Path(source.name)) else " (there is no file of that name, either)"
+        raise ConfigError(f"the data set {source.shown} cannot be read: {said}{here}") from None
 
 
 def _import_extra(module: str, what: str, extra: str) -> Any:

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 from mixtura.core.errors import ConfigError
 from mixtura.core.text import format_bytes, to_one_line
@@ -23,12 +23,23 @@ def expand_home(name: str | Path) -> Path:
         return path
 
 
+def path_kind(path: Path) -> Literal["file", "folder", "other"] | None:
+    """What stands at *path*; None for nothing, and for what the system takes for no name."""
+    try:
+        kind = path.stat().st_mode
+    except (OSError, ValueError):
+        return None
+    return "file" if stat.S_ISREG(kind) else "folder" if stat.S_ISDIR(kind) else "other"
+
+
 def file_problem(path: Path) -> str | None:
     """Why *path* is no regular file that can be opened, in words; None where it is one."""
     shown = to_one_line(path)
     try:
         kind = os.stat(path).st_mode  # noqa: PTH116  (Path.is_file hides why it is none)
     except FileNotFoundError:
+        if path.is_symlink():
+            return f"{shown} is a link to a file that is not there"
         return f"there is no file {shown}"
     except NotADirectoryError:
         return f"there is no file {shown}: a part of that path is a file"

@@ -16,6 +16,7 @@ import click
 
 from mixtura.cli.help_layout import MixturaGroup
 from mixtura.cli.logging_options import add_logging_options, logging_options
+from mixtura.cli.telemetry_notices import install_telemetry_notices
 from mixtura.core.credentials import environment_secrets, mask_keys
 from mixtura.core.errors import BudgetExceededError, ConfigError, MixturaError
 from mixtura.core.logs import install_log_redaction
@@ -215,6 +216,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     _open_streams()
     register_secrets(environment_secrets(os.environ))
     install_log_redaction()
+    install_telemetry_notices()
     try:
         status = _run_command(arguments)
         # A full disk is noticed when the last block is written: it must still count as a failure.
@@ -242,8 +244,21 @@ def _run_command(arguments: Sequence[str] | None) -> int:
     except MixturaError as error:
         _print_error(error)
         return NO_ANSWER
+    except FileNotFoundError:
+        if not _is_folder_gone():
+            raise
+        _print_error(ConfigError("the current folder is gone: go to another one, as with cd"))
+        return WRONG_USE
     except (KeyboardInterrupt, click.Abort):
         return INTERRUPTED
+
+
+def _is_folder_gone() -> bool:
+    try:
+        os.getcwd()  # noqa: PTH109
+    except OSError:
+        return True
+    return False
 
 
 def _print_error(error: Exception) -> None:

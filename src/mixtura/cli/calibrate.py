@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
 
 from mixtura import cli
+from mixtura.catalog.user_files import expand_home, path_kind
 from mixtura.cli.common import (
     config_option,
     create_console,
@@ -70,16 +70,15 @@ def command(
             raise click.UsageError("-m goes with --from RUNS.")
         _list_calibrations(config, as_json)
         return
-    if not Path(evaluations).is_dir():
+    folder = expand_home(evaluations)
+    if path_kind(folder) != "folder":
         raise ConfigError(f"--from: there is no folder {to_one_line(evaluations)}")
     with require_extra("eval", "calibration"):
         from mixtura.evals.log_reader import read_logs
         from mixtura.reports.calibrations import fit_calibrations
 
         try:
-            found, left_out = fit_calibrations(
-                config, read_logs(Path(evaluations)), mixtures, method
-            )
+            found, left_out = fit_calibrations(config, read_logs(folder), mixtures, method)
         except ConfigError as error:
             raise ConfigError(f"{evaluations}: {error}") from None
     for problem in left_out:

@@ -53,7 +53,8 @@ class NumberType(click.ParamType[float]):
         try:
             number = float(value)
         except ValueError:
-            self.fail(f"'{to_one_line(str(value))}' is not a number.", param, ctx)
+            said = redacted_excerpt(to_one_line(str(value)))
+            self.fail(f"'{said}' is not a number.", param, ctx)
         if problem := self._range.range_error(number):
             self.fail(f"{problem}.", param, ctx)
         return number

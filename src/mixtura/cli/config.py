@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from mixtura import cli
+from mixtura.catalog.user_files import file_problem
 from mixtura.cli.common import config_option, echo_json, read_config
 from mixtura.cli.help_layout import MixturaCommand, MixturaGroup
 from mixtura.config.config import Config
@@ -61,7 +62,7 @@ def _check_and_report(config_file: str | None) -> int:
     models = pluralize_count(len(config.registry.models), "model")
     own = [name for name in config.registry.mixtures if _is_own_mixture(config, name)]
     mixtures = pluralize_count(len(own), "mixture")
-    click.echo(f"{path}: no mistakes ({models}, {mixtures}).")
+    click.echo(f"{to_one_line(path)}: no mistakes ({models}, {mixtures}).")
     return cli.ANSWERED
 
 
@@ -114,7 +115,8 @@ def show_command(as_json: bool, config_file: str | None) -> None:
             indent=2,
         )
         return
-    click.echo(f"# {path or 'no configuration file: every setting is the default'}")
+    shown = to_one_line(path or "no configuration file: every setting is the default")
+    click.echo(f"# {shown}")
     table: tuple[str, ...] = ()
     for one in settings:
         if one.table != table:
@@ -136,13 +138,16 @@ def edit_command(config_file: str | None) -> int:
     path = _find_file(config_file)
     if path is None:
         raise ConfigError(NO_FILE)
-    variable = next((name for name in ("VISUAL", "EDITOR") if os.environ.get(name)), None)
+    set_ones = (name for name in ("VISUAL", "EDITOR") if os.environ.get(name, "").strip())
+    variable = next(set_ones, None)
     if variable is None:
         raise ConfigError(f"set EDITOR to the editor to use, as in EDITOR=nano; or open {path}")
     try:
         words = shlex.split(os.environ[variable])
     except ValueError:
         raise ConfigError(f"{variable} is not a command: a quotation mark is not closed") from None
+    # Whatever the file is called, it is no option of the editor.
+    path = path.absolute()
     try:
         # The person's own choice of a program, from their own environment.
         code = subprocess.run([*words, str(path)], check=False).returncode  # noqa: S603
@@ -150,7 +155,10 @@ def edit_command(config_file: str | None) -> int:
         reason = "not found" if isinstance(error, FileNotFoundError) else error.strerror
         raise ConfigError(f"the editor that {variable} names cannot be started: {reason}") from None
     if code:
-        raise ConfigError(f"the editor that {variable} names ended with exit code {code}")
+        how = f"ended with exit code {code}" if code > 0 else f"was ended by signal {-code}"
+        raise ConfigError(f"the editor that {variable} names {how}")
+    if problem := file_problem(path):
+        raise ConfigError(f"after the editor, {problem}")
     return _check_and_report(str(path))
 
 

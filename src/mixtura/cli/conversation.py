@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mixtura.catalog.user_files import expand_home
+from mixtura.catalog.user_files import expand_home, path_kind
 from mixtura.cli.attachments import Attachment, message_content
 from mixtura.cli.chat_file import ChatTurn, save_turns
 from mixtura.core.errors import ConfigError
@@ -66,7 +66,7 @@ class Conversation:
             raise ConfigError("nothing was said yet that could be saved")
         file = expand_home(name or f"mixtura-chat-{self.turns[0].run['id']}.md")
         # Its own file it may write again, with more turns; any other is someone's work.
-        if file.exists() and file.absolute() not in self._own_files:
+        if path_kind(file) and file.absolute() not in self._own_files:
             raise ConfigError(f"{file} exists already: name another")
         try:
             save_turns(self.turns, file)

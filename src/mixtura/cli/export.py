@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 import click
 
 from mixtura import cli
-from mixtura.catalog.user_files import expand_home, write_whole
+from mixtura.catalog.user_files import expand_home, file_problem, write_whole
 from mixtura.cli.common import config_option, name_callback, name_option, read_config
 from mixtura.cli.completed_values import complete_file
 from mixtura.cli.help_layout import MixturaCommand
 from mixtura.cli.output_file import check_writable
 from mixtura.config.config import Config
-from mixtura.core.credentials import mask_keys
+from mixtura.core.credentials import mask_key_forms, mask_keys
+from mixtura.core.errors import ConfigError
 from mixtura.core.redaction import process_redactor
 from mixtura.core.text import pluralize_count, to_one_line
 from mixtura.training.examples import (
@@ -110,6 +111,8 @@ def command(
     path = None if output == STANDARD_STREAM else expand_home(output)
     if path is not None:
         check_writable(path, "OUT")
+        named = [file for one in batches for file in _batch_files(one, journal)]
+        _check_batch_kept(path, [*named, *([expand_home(source)] if source else [])])
     config = read_config(config_file)
     chosen = ExampleFilter(mixtures, since, degraded, incomplete, form == "preferences")
     damaged: list[str] = []
@@ -130,6 +133,22 @@ def _run_examples(config: Config, damaged: list[str]) -> Iterator[TrainingExampl
     return read_run_examples(config.runs, damaged)
 
 
+def _batch_files(name: str, journal: str | None) -> tuple[Path, Path]:
+    """The output and the journal of a batch. Raises ConfigError for what is no file."""
+    output = expand_home(name)
+    kept = expand_home(journal) if journal else output.parent / f"{output.name}.journal"
+    if problem := file_problem(output):
+        raise ConfigError(f"{problem}: --batch takes the OUT of a batch")
+    return output, kept
+
+
+def _check_batch_kept(path: Path, files: Iterable[Path]) -> None:
+    """Raises ConfigError where the export would be written over what it is made of."""
+    for file in files:
+        if path.exists() and file.exists() and path.samefile(file):
+            raise ConfigError(f"OUT: {to_one_line(path)} is a file of the batch: name another")
+
+
 def _batch_examples(
     outputs: tuple[str, ...], journal: str | None, source: str | None
 ) -> Iterator[TrainingExample]:
@@ -137,8 +156,7 @@ def _batch_examples(
     from mixtura.training.batch_examples import FinishedBatch
 
     for name in outputs:
-        output = expand_home(name)
-        kept = expand_home(journal) if journal else output.with_name(f"{output.name}.journal")
+        output, kept = _batch_files(name, journal)
         batch = FinishedBatch(output, kept, expand_home(source) if source else None)
         yield from batch.read_examples(make_picture_reader)
 
@@ -149,20 +167,8 @@ def _redacted_lines(
     for example in examples:
         for line in build_training_lines(example, form):
             safe: Any = config.runs.redact_run(line, process_redactor())
-            text = json.dumps(_mask_key_forms(safe), ensure_ascii=False)
+            text = json.dumps(mask_key_forms(safe), ensure_ascii=False)
             yield text.encode("utf-8", "replace") + b"\n"
-
-
-def _mask_key_forms(data: Any) -> Any:
-    """The data without texts that have the form of a key, whoever's it is."""
-    if isinstance(data, str):
-        return mask_keys(data)
-    if isinstance(data, list):
-        return [_mask_key_forms(one) for one in cast(list[Any], data)]
-    if isinstance(data, dict):
-        rows = cast(dict[str, Any], data).items()
-        return {name: _mask_key_forms(value) for name, value in rows}
-    return data
 
 
 def _write_lines(lines: Iterator[bytes], path: Path | None) -> int:
@@ -188,7 +194,8 @@ def _write_lines(lines: Iterator[bytes], path: Path | None) -> int:
 
 
 def _explain_nothing(chosen: ExampleFilter) -> str:
-    wanted = [f"of {', '.join(map(to_one_line, chosen.mixtures))}"] if chosen.mixtures else []
+    mixtures = mask_keys(", ".join(map(to_one_line, chosen.mixtures)), names=True)
+    wanted = [f"of {mixtures}"] if mixtures else []
     wanted += [f"since {chosen.since:%Y-%m-%d}"] if chosen.since else []
     such = f" {' '.join(wanted)}" if wanted else ""
     return f"No answer{such} is kept: `mixtura runs` lists the runs."

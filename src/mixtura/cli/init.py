@@ -25,7 +25,9 @@ from mixtura.config.first_file import (
 from mixtura.config.local_servers import FoundServer, find_local_servers
 from mixtura.config.paths import config_folder, models_folder
 from mixtura.config.plan import find_provider_keys
+from mixtura.core.credentials import looks_like_key
 from mixtura.core.errors import ConfigError
+from mixtura.core.text import to_one_line
 
 MAX_SHOWN_MODELS = 4
 
@@ -116,7 +118,7 @@ def command(
     config = read_back(text, path)  # what is wrong with it is said before anything is written
     _check_target(path, force=force)  # someone else may have been quicker
     _write_file(path, text)
-    click.echo(f"Wrote {path}")
+    click.echo(f"Wrote {to_one_line(path)}")
     for need in find_missing(config, [config.mixture_spec("team")]):
         say(f"Before the first question: {need}.")
     click.echo('Next: mixtura ask "Why is the sky blue?"')
@@ -159,13 +161,13 @@ def _check_addresses(servers: tuple[str, ...]) -> None:
     for address in servers:
         try:
             parts = urlsplit(address)
-            usable = parts.scheme in ("http", "https") and parts.hostname
+            usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
         except ValueError:
             usable, parts = False, None
         if not usable or not parts:
             problem = "write an address as http://192.168.1.5:1234."
-        elif "@" in parts.netloc or parts.query:
-            problem = "an address has no login and no query: a key goes into the environment."
+        elif "@" in parts.netloc or parts.query or parts.fragment or looks_like_key(parts.path):
+            problem = "an address has no login, no query and no key: keys go into the environment."
         else:
             continue
         raise click.BadParameter(problem, param_hint="--server")

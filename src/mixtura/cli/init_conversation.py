@@ -108,6 +108,9 @@ def converse(
             "Standard input ended before the last question; --yes asks none. Nothing was written."
         )
         raise click.UsageError(said) from None
+    except UnicodeDecodeError:
+        said = "Standard input is not text (UTF-8). Nothing was written."
+        raise click.UsageError(said) from None
     return team, day_limit
 
 

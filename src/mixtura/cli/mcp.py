@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
 from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
 import click
 
+from mixtura import cli
 from mixtura.cli.command_offer import find_offered_tools, join_titles
 from mixtura.cli.common import RunOptions, require_extra, run_options
 from mixtura.cli.help_layout import MixturaCommand
@@ -79,24 +79,17 @@ def _load_packages() -> Any:
 
 
 def _serve_stdio(config: Config, calls: Any) -> int:
-    from mcp.server.stdio import stdio_server
-
     from mixtura.mcp.protocol_server import ProtocolServer
+    from mixtura.mcp.standard_streams import serve_standard_streams
     from mixtura.mcp.tool_calls import ToolClient
 
     server = ProtocolServer(
         config, calls, lambda _: ToolClient(redactor=config.redactor)
     ).build_server()
-
-    async def serve() -> None:
-        async with stdio_server() as (incoming, outgoing):
-            await server.run(incoming, outgoing, server.create_initialization_options())
-
-    # Its own output stands for the protocol: ours would break it.
     with suppress(KeyboardInterrupt):
-        asyncio.run(serve())
-    sys.stdout.flush()
-    return 0
+        if lost := asyncio.run(serve_standard_streams(server)):
+            raise cli.OutputLostError(lost)
+    return cli.ANSWERED
 
 
 def _serve_http(config: Config, calls: Any, port: int) -> int:

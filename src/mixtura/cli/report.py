@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mixtura import cli
+from mixtura.catalog.user_files import expand_home, path_kind
 from mixtura.cli import common
 from mixtura.cli.dry_run import DryRunFindings, find_missing
 from mixtura.cli.evaluation_options import (
@@ -63,10 +64,10 @@ def command(ctx: click.Context, folder: str | None, out: str, as_json: bool) -> 
         return
     if folder is None:
         raise click.UsageError("--from RUNS, or one of the commands, is missing.", ctx)
-    if not Path(folder).is_dir():
+    if path_kind(expand_home(folder)) != "folder":
         raise ConfigError(f"--from: there is no folder {to_one_line(folder)}")
     with common.require_extra("report", "the report"):
-        _write_report(Path(folder), Path(out), as_json=as_json)
+        _write_report(expand_home(folder), expand_home(out), as_json=as_json)
 
 
 def _write_report(folder: Path, out: Path, *, as_json: bool) -> None:

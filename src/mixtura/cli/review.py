@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from mixtura import cli
-from mixtura.catalog.user_files import expand_home, read_user_file
+from mixtura.catalog.user_files import expand_home, path_kind, read_user_file
 from mixtura.cli import common
 from mixtura.cli.help_layout import MixturaCommand
 from mixtura.cli.run import RunContext, run_and_show
@@ -100,7 +100,7 @@ def command(
 
 def _read_piped(question: Sequence[str]) -> str:
     # `mixtura review notes.md` means the file, and its name is no question.
-    named = [one for one in question if expand_home(one).is_file()]
+    named = [one for one in question if path_kind(expand_home(one)) == "file"]
     meant = "".join(f" --file {to_one_line(one)}" for one in named)
     if sys.stdin is None or sys.stdin.isatty():  # pyright: ignore[reportUnnecessaryComparison]
         example = f"mixtura review{meant}" if named else "git diff | mixtura review"

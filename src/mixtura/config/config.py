@@ -349,10 +349,18 @@ def read_presets() -> TomlDocument:
 
 def _read_text_file(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")  # Windows' editors begin with a mark
-    except (OSError, UnicodeDecodeError) as error:
-        reason = "it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else error.strerror
-        raise ConfigError(f"{path} cannot be read: {reason}") from None
+        text = path.read_text(encoding="utf-8-sig")  # Windows' editors begin with a mark
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        said = "this is not UTF-8 text: save the file as UTF-8"
+        raise ConfigError(f"{path}:{line}: {said}", line=line) from None
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        said = "a NUL character stands here: save the file as UTF-8 text, not as UTF-16"
+        raise ConfigError(f"{path}:{line}: {said}", line=line)
+    return text
 
 
 def _default_is_ours(registry: NameRegistry) -> bool:

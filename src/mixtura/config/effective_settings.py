@@ -11,7 +11,7 @@ from mixtura.config.config import Config
 from mixtura.config.provider_keys import find_key_variable
 from mixtura.config.toml_document import TomlDocument
 from mixtura.config.toml_lines import Key
-from mixtura.core.credentials import is_secret_setting
+from mixtura.core.credentials import is_secret_setting, mask_key_forms
 
 DEFAULT = "default"
 """The origin of what no file says."""
@@ -71,7 +71,8 @@ def _build_setting(
     origin = DEFAULT
     if document is not None and document.has_path(path):
         origin = f"{document.source}:{document.line_number(path)}"
-    shown = config.redactor.redact_data(_hide_secrets(key, value))
+    # A key may stand where none belongs, and be known to nobody as a secret.
+    shown = mask_key_forms(config.redactor.redact_data(_hide_secrets(key, value)))
     return EffectiveSetting(table, key, shown, origin)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from mixtura.catalog.user_files import expand_home, file_problem
@@ -13,6 +14,8 @@ def find_config_file(
     file: str | None, *, environ: Environment, folder: Path, home: Path | None = None
 ) -> Path | None:
     """The configuration file that counts; None when there is none."""
+    if file is not None and not file.strip():
+        raise ConfigError("--config: the name of a file cannot be empty")
     named = file or environ.get("MIXTURA_CONFIG")
     if named:
         path = expand_home(named)
@@ -21,7 +24,11 @@ def find_config_file(
             raise ConfigError(f"{origin}: {problem}")
         return path
     for path in (folder / "mixtura.toml", config_folder(environ, home) / "mixtura.toml"):
-        if path.is_file():
+        # A folder, as Docker makes in place of a file that it cannot find, or a link that leads
+        # nowhere: whoever put it there means settings, and caps, to be in effect.
+        if os.path.lexists(path):
+            if problem := file_problem(path):
+                raise ConfigError(f"the configuration file: {problem}")
             return path
     return None
 
@@ -29,17 +36,26 @@ def find_config_file(
 def config_folder(environ: Environment, home: Path | None = None) -> Path:
     """Where the configuration is that counts in every folder."""
     base = environ.get("XDG_CONFIG_HOME")
-    return (Path(base) if base else (home or Path.home()) / ".config") / "mixtura"
+    return (Path(base) if base else (home or _find_home()) / ".config") / "mixtura"
 
 
 def state_folder(environ: Environment, home: Path | None = None) -> Path:
     """Where the store is."""
     base = environ.get("XDG_STATE_HOME")
-    return (Path(base) if base else (home or Path.home()) / ".local" / "state") / "mixtura"
+    return (Path(base) if base else (home or _find_home()) / ".local" / "state") / "mixtura"
 
 
 def models_folder(environ: Environment, home: Path | None = None) -> Path:
     """Where models that come in packages are kept."""
     base = environ.get("XDG_CACHE_HOME")
-    cache = (Path(base) if base else (home or Path.home()) / ".cache") / "mixtura"
+    cache = (Path(base) if base else (home or _find_home()) / ".cache") / "mixtura"
     return Path(environ["MIXTURA_CACHE"]) if environ.get("MIXTURA_CACHE") else cache / "models"
+
+
+def _find_home() -> Path:
+    """Raises ConfigError where no one says it, as for a user that only a container knows."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        said = "your home folder is not known: set HOME, or XDG_CONFIG_HOME, XDG_STATE_HOME and"
+        raise ConfigError(f"{said} XDG_CACHE_HOME") from None

@@ -200,6 +200,11 @@ def check_name(name: str) -> None:
     """A name that a person can use for a model or a mixture of theirs. Raises ConfigError."""
     if looks_like_key(name):
         raise ConfigError("this is an API key or a login, not a name: keys go into the environment")
+    if not name.strip():
+        raise ConfigError("a name cannot be empty")
+    if not name.isprintable() or name != name.strip():
+        said = "a name has no spaces around it, and no line ends or other signs that are not shown"
+        raise ConfigError(said)
     if name in (AUTO, AUTO_TEAM):
         raise ConfigError(f"'{name}' stands for the models of this machine: choose another name")
     if taken := next((mark for mark in INLINE_MARKS if mark in name), None):

@@ -52,8 +52,8 @@ class TomlDocument:
             raise self.error_at(path, TOO_DEEP)
         register_secrets(settings_secrets(self.data))  # so that no error shows one
         endless = [
-            self.error_at(path, f"{dotted_path(path)}: write a finite number, not inf or nan")
-            for path in _non_finite_paths(self.data, [])
+            self.error_at(path, f"{dotted_path(path)}: {problem}")
+            for path, problem in _find_wrong_numbers(self.data, [])
         ]
         if endless:
             raise ConfigError.combine(endless)
@@ -207,12 +207,13 @@ def _items_inside(value: Any) -> Iterable[tuple[Key, Any]]:
     return enumerate(cast("list[Any]", value)) if isinstance(value, list) else ()
 
 
-def _non_finite_paths(value: Any, path: list[Key]) -> Iterator[list[Key]]:
-    """Where numbers are that are none, or have no end: TOML has words for both."""
+def _find_wrong_numbers(value: Any, path: list[Key]) -> Iterator[tuple[list[Key], str]]:
+    """Where numbers are that are none, have no end or are too large, and what is wrong."""
     for key, inner in _items_inside(value):
-        yield from _non_finite_paths(inner, [*path, key])
+        yield from _find_wrong_numbers(inner, [*path, key])
     if is_unrepresentable(value):
-        yield path
+        huge = "a whole number this large is out of range: at most 19 digits"
+        yield path, huge if isinstance(value, int) else "write a finite number, not inf or nan"
 
 
 def dotted_path(path: Iterable[Key]) -> str:

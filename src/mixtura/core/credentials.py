@@ -6,7 +6,7 @@ import base64
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import cast
+from typing import Any, cast
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 HIDDEN = "***"
@@ -164,6 +164,18 @@ def mask_keys(text: str, *, names: bool = False) -> str:
     """
     text = _QUERY.sub(rf"\1{HIDDEN}", _LOGIN.sub(rf"\1{HIDDEN}@", _PREFIXED.sub(HIDDEN, text)))
     return _RANDOM_RUN.sub(HIDDEN, text) if names else text
+
+
+def mask_key_forms(data: Any) -> Any:
+    """The data without texts, or names of fields, that have the form of a key, whoever's it is."""
+    if isinstance(data, str):
+        return mask_keys(data)
+    if isinstance(data, list):
+        return [mask_key_forms(one) for one in cast("list[Any]", data)]
+    if isinstance(data, dict):
+        rows = cast("dict[str, Any]", data).items()
+        return {mask_keys(name): mask_key_forms(value) for name, value in rows}
+    return data
 
 
 _ASSIGNED = re.compile(

@@ -10,6 +10,7 @@ from typing import Annotated, NamedTuple
 
 import msgspec
 
+from mixtura.core.credentials import mask_keys
 from mixtura.core.redaction import redact_secrets
 
 # ---- tokens
@@ -96,7 +97,9 @@ def redacted_excerpt(value: object, most: int = 40) -> str:
             if isinstance(value, str | int | float)
             else type(value).__name__
         )
-    text = redact_secrets(text)  # before it is cut: the beginning of a secret might pass for none
+    text = mask_keys(
+        redact_secrets(text)
+    )  # before it is cut: the beginning of a secret might pass for none
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 

@@ -128,7 +128,9 @@ def unknown_name_message(
     *listed*: the names to list where none is close, if not all that are *known*.
     """
     choices = sorted(known)
-    near = difflib.get_close_matches(name, choices, n=3, cutoff=0.6)
+    lower = {choice.lower(): choice for choice in reversed(choices)}
+    found = difflib.get_close_matches(name.lower(), lower, n=3, cutoff=0.6)
+    near = [lower[one] for one in found]
     if near:
         hint = " or ".join(f"'{n}'" for n in near)
         return f"unknown {what} '{name}': did you mean {hint}?"

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from mixtura.billing.price import total_cost
 from mixtura.config.config import Config
@@ -20,6 +20,8 @@ from mixtura.engine.streaming import Recorder
 from mixtura.engine.trace import Trace
 from mixtura.storage.run_record import build_run_record, build_started_record, run_outcome
 
+P = ParamSpec("P")
+T = TypeVar("T")
 TellProgress = Callable[[float, float | None, str], Coroutine[Any, Any, None]]
 """Given how many calls are over, how many there are (None: unknown), and a line on the last."""
 
@@ -99,14 +101,14 @@ async def run_recorded(
     """
     run, started = config.runs.new_run_id(), time.time()
     recorder = Recorder(progress.notice_event)
-    if config.runs.keeps:
-        first = build_started_record(
-            request, config.usage_cost, id=run, started=started, via="mcp", model=name, who=who
-        )
-        await asyncio.to_thread(config.runs.record_start, first, current_redactor())
     failure: MixturaError | None = None
     kept = False
     try:
+        if config.runs.keeps:
+            first = build_started_record(
+                request, config.usage_cost, id=run, started=started, via="mcp", model=name, who=who
+            )
+            await _write_to_the_end(config.runs.record_start, first, current_redactor())
         answer = await model.complete(request, recorder)
     except MixturaError as error:
         failure = error
@@ -118,10 +120,21 @@ async def run_recorded(
             trace, config.usage_cost, id=run, started=started, via="mcp", state=state,
             error=reason, request=request, model=name, who=who,
         )  # fmt: skip
-        # Shielded: also a run that was cancelled is written down.
-        kept = await asyncio.shield(
-            asyncio.to_thread(config.runs.save_run, record, current_redactor())
-        )
+        kept = await _write_to_the_end(config.runs.save_run, record, current_redactor())
     return ToolRun(
         answer, trace, total_cost(trace.charges, config.usage_cost), run if kept else None
     )
+
+
+async def _write_to_the_end(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """What *work* returns, done in a thread to its end: also a run that is cancelled is kept."""
+    writing = asyncio.ensure_future(asyncio.to_thread(work, *args, **kwargs))
+    cancelled: asyncio.CancelledError | None = None
+    while not writing.done():
+        try:
+            await asyncio.shield(writing)
+        except asyncio.CancelledError as error:  # the SDK's task groups do it again and again
+            cancelled = error
+    if cancelled:
+        raise cancelled
+    return writing.result()

@@ -189,7 +189,8 @@ class RunStore(BoundedRecords):
                 f" `mixtura runs --delete {found[0]}` removes it"
             ) from None
         if run["state"] == "running" and row[2] in dead:
-            run |= {"state": "unfinished", "error": UNFINISHED_ERROR}
+            # Nobody lived to write down what its calls cost.
+            run |= {"state": "unfinished", "error": UNFINISHED_ERROR, "cost_usd": None}
         return add_text_comparison(run) if compared else run
 
     def delete_run(self, id: str) -> bool:  # noqa: A002
@@ -325,7 +326,7 @@ def _run_list_entry(row: tuple[Any, ...], dead: Collection[str]) -> Record:
     try:
         id, started, via, model, asked, state, seconds, cost, calls, tokens, owner = row  # noqa: A001
         if state == "running" and owner in dead:
-            state = "unfinished"
+            state, cost = "unfinished", None
         return {
             "id": id + "",
             "started": format_timestamp(started),

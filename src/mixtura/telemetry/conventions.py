@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from mixtura.core.credentials import mask_keys
 from mixtura.core.redaction import redact_secrets
 from mixtura.core.types import Completion, Request, Usage
 
@@ -14,6 +15,13 @@ FIRST_CHUNK = "gen_ai.response.time_to_first_chunk"
 TOKEN_TYPE, ERROR_TYPE = "gen_ai.token.type", "error.type"
 INPUT_MESSAGES, OUTPUT_MESSAGES = "gen_ai.input.messages", "gen_ai.output.messages"
 DURATION, TOKENS = "gen_ai.client.operation.duration", "gen_ai.client.token.usage"
+CONTENT = frozenset({INPUT_MESSAGES, OUTPUT_MESSAGES})
+"""Attributes that hold texts of a conversation."""
+MAX_CONTENT_CHARS = 50_000
+"""Of one such attribute: the last messages count. Spans wait for the collector in memory."""
+MAX_REASON_CHARS = 100
+_MARGIN_CHARS = 20_000
+"""Beyond what is kept, that are searched for secrets: none is to be cut in two, and half kept."""
 INVOKE_AGENT, CHAT = "invoke_agent", "chat"
 DURATION_BOUNDS = (
     0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92,
@@ -70,16 +78,36 @@ def response_attributes(answer: Completion) -> dict[str, Any]:
 
 
 def input_messages(request: Request) -> str:
-    """The conversation as JSON of the conventions, its texts only, without secrets."""
-    rows = [_message_json(message.role, message.text) for message in request.messages]
-    return redact_secrets(json.dumps(rows, ensure_ascii=False))
+    """The end of the conversation as JSON of the conventions, its texts only, without secrets."""
+    rows: list[dict[str, Any]] = []
+    left = MAX_CONTENT_CHARS
+    for message in reversed(request.messages):
+        row = _message_json(message.role, message.text, left)
+        rows.append(row)
+        left -= len(str(row))
+        if left <= 0:
+            break
+    return json.dumps(rows[::-1], ensure_ascii=False)
 
 
 def output_messages(answer: Completion) -> str:
     """The answer in the same form."""
-    row = _message_json("assistant", answer.text) | {"finish_reason": answer.finish_reason or ""}
-    return redact_secrets(json.dumps([row], ensure_ascii=False))
+    row = _message_json("assistant", answer.text, MAX_CONTENT_CHARS)
+    why = clean_text(answer.finish_reason or "", MAX_REASON_CHARS)
+    return json.dumps([row | {"finish_reason": why}], ensure_ascii=False)
 
 
-def _message_json(role: str, text: str) -> dict[str, Any]:
-    return {"role": role, "parts": [{"type": "text", "content": text}]}
+def _message_json(role: str, text: str, most: int) -> dict[str, Any]:
+    return {"role": role, "parts": [{"type": "text", "content": clean_text(text, most)}]}
+
+
+def clean_text(text: str, most: int) -> str:
+    """*text* without secrets, without half characters, at most so many characters of it."""
+    searched = text[: most + _MARGIN_CHARS]
+    safe = mask_keys(redact_secrets(searched))
+    if len(text) > len(searched):  # at its end half a secret may stand
+        safe = safe[: max(len(safe) - _MARGIN_CHARS, 0)]
+    if len(safe) > most or len(text) > len(searched):
+        safe = f"{safe[: max(most - 1, 0)]}…"
+    # A lone surrogate would keep all spans that are sent with it from being encoded.
+    return safe.encode("utf-8", "replace").decode()

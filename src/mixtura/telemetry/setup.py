@@ -7,12 +7,12 @@ from functools import lru_cache
 from importlib import import_module
 from importlib.metadata import version
 from typing import Any, NamedTuple, cast
+from urllib.parse import urlsplit
 
-from mixtura.core.credentials import mask_keys
 from mixtura.core.errors import ConfigError
 from mixtura.core.missing_packages import missing_package_text
-from mixtura.core.redaction import redact_secrets
 from mixtura.telemetry import conventions as names
+from mixtura.telemetry.last_export import send_rest_at_exit
 
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 TRACES_ENDPOINT = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
@@ -22,6 +22,8 @@ CONTENT_VARIABLE = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 MAX_MEASURED = 500
 """Operations, providers and models that metrics tell apart; the others are one."""
 OTHER = "other"
+MAX_VALUE_CHARS, MAX_VALUES = 1_000, 20
+"""Of an attribute that is no content: who answers chooses names, and thousands of spans wait."""
 _CONTENT_WORDS = ("true", "span_only", "span_and_event")
 
 
@@ -147,14 +149,17 @@ class Instruments:
 
 
 def clean_attributes(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """The same without secrets."""
-    return {name: _clean_value(value) for name, value in attributes.items()}
+    """The same without secrets, and of a size that a queue of spans can hold."""
+    return {
+        name: value if name in names.CONTENT else _clean_value(value)
+        for name, value in attributes.items()
+    }
 
 
 def _clean_value(value: Any) -> Any:
     if isinstance(value, list | tuple):
-        return [_clean_value(one) for one in cast("list[Any]", value)]
-    return mask_keys(redact_secrets(value)) if isinstance(value, str) else value
+        return [_clean_value(one) for one in cast("list[Any]", value)[:MAX_VALUES]]
+    return names.clean_text(value, MAX_VALUE_CHARS) if isinstance(value, str) else value
 
 
 def load_instruments(
@@ -168,6 +173,13 @@ def load_instruments(
     wanted = effective_settings(environ, settings)
     if not (wanted.traces or wanted.metrics):
         return None
+    for address in filter(None, (wanted.traces, wanted.metrics)):
+        if not address.startswith(("http://", "https://")):  # as for OTLP over gRPC
+            said = "its address begins with http:// or https://, as in http://127.0.0.1:4318"
+            raise ConfigError(
+                f"{ENDPOINT}: the collector gets OTLP over HTTP: {said}; OTEL_SDK_DISABLED=true"
+                " turns telemetry off"
+            )
     try:
         return _start_sdk(wanted)
     except ModuleNotFoundError as error:
@@ -200,7 +212,7 @@ def _start_sdk(wanted: TelemetrySettings) -> Instruments:
     resource = own.merge(detected)
     # None: the exporters read OTEL_EXPORTER_OTLP_HEADERS, and those of one signal.
     headers = parse_env_headers(wanted.headers, liberal=True) or None
-    spans = TracerProvider(resource=resource)
+    spans = TracerProvider(resource=resource, shutdown_on_exit=False)
     if wanted.traces:
         spans.add_span_processor(
             BatchSpanProcessor(OTLPSpanExporter(endpoint=wanted.traces, headers=headers))
@@ -210,5 +222,7 @@ def _start_sdk(wanted: TelemetrySettings) -> Instruments:
         if wanted.metrics
         else []
     )
-    meters = MeterProvider(metric_readers=readers, resource=resource)
+    meters = MeterProvider(readers, resource, shutdown_on_exit=False)
+    collector = urlsplit(wanted.traces or wanted.metrics or "").netloc.rpartition("@")[2]
+    send_rest_at_exit([spans, meters], collector)
     return Instruments(spans, meters, captures_content=bool(wanted.content))
