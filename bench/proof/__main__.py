@@ -149,7 +149,7 @@ def _draw(given: argparse.Namespace) -> None:
 
 def _run_draw(work: Coroutine[Any, Any, list[str]], file: Path) -> None:
     """Raises SystemExit, with a line on what ended it and on what is kept."""
-    kept = f"what is drawn is kept in {file}: the same command goes on from there"
+    kept = f"what is drawn is kept in {file}: the same command continues from there"
     try:
         failed = asyncio.run(work)
     except KeyboardInterrupt:

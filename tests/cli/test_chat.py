@@ -224,7 +224,7 @@ def test_the_talk_is_saved_as_text_as_data_or_to_look_at(desk):
     talk.asks("And then?")
     assert "2 turns saved in" in talk.asks("/save my talk.md")
     desk.write("mine", "other.md")
-    assert "is there already" in talk.asks("/save other.md")
+    assert "exists already" in talk.asks("/save other.md")
     assert "cannot be written" in talk.asks("/save no/such/folder.md")
     assert talk.leaves() == 0
 

@@ -196,8 +196,8 @@ def test_a_key_comes_before_all_tools_and_nothing_is_offered(machine, shell, mon
     [
         ('command = []', "the program is missing"),
         ('command = ["x"]\nmodel = "y"', "model has no effect beside `command`"),
-        ('command = ["x"]\nprovider = "openai"\nmodel = "y"', "or one of claude-code"),
-        ('provider = "ollama-run"', "`model` is missing: which model `ollama` is to run"),
+        ('command = ["x"]\nprovider = "openai"\nmodel = "y"', "or name a known tool: claude-code"),
+        ('provider = "ollama-run"', "`model` is missing: which model `ollama` should run"),
         ('provider = "codex"\nbase_url = "http://127.0.0.1/v1"', "not both"),
         ('command = ["x"]\nthreads = 2', "threads has no effect on a program"),
         ('command = ["x"]\nenvironment = ["OPENAI_API_KEY"]', "OPENAI_API_KEY names a secret"),

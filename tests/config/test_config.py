@@ -536,7 +536,7 @@ def test_copies_that_go_round_in_a_circle_are_refused(folder):
         for a, b in (("m", "o"), ("o", "m"))
     )
 
-    assert "stand in for itself" in refused(f'default = "m"\n{text}', folder)
+    assert "leads back to the model itself" in refused(f'default = "m"\n{text}', folder)
 
 
 def test_a_capped_key_that_no_one_has_is_refused(folder):

@@ -266,7 +266,7 @@ def test_a_calibration_of_other_members_does_not_count(config, tmp_path):
     (tmp_path / "mixtura.toml").write_text(CONFIG.replace('"a*2", "b"', '"a*2", "b*2"'))
 
     assert answer_by_vote(config).confidence is None
-    assert "is of other members" in config().missing_calibration_reason("vote")
+    assert "was made for other members" in config().missing_calibration_reason("vote")
 
 
 @pytest.mark.parametrize(

@@ -515,7 +515,7 @@ def test_the_command_says_the_verdict_in_a_table_and_the_same_as_json(typed):
     assert json.loads(before)["prompts"] == 4
     assert code == 0
     assert "team against a, its best member" in out
-    assert "Won by most against a" in out
+    assert "Largest wins against a" in out
     assert "at most" in err
     assert {"name", "score", "low", "high", "cost_usd", "seconds", "tokens"} <= set(
         data["contenders"][0]

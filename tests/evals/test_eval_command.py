@@ -147,7 +147,7 @@ def test_an_interrupt_keeps_what_was_answered_and_the_same_command_goes_on(sums)
     out, err = process.communicate(timeout=60)
 
     assert process.returncode == 130, err
-    assert b"the same command goes on" in err
+    assert b"the same command continues" in err
     assert out == b""
     sums.server.answers["ann"] = adds
     again = sums.run(*words)
@@ -170,7 +170,7 @@ def test_a_judged_task_shows_how_far_the_judge_can_be_trusted_and_writes_the_off
     assert told.code == 0, told.err
     assert "alpaca-eval: ann, judged by chief" in told.out
     assert "length controlled winrate" in told.out
-    assert "prefers what stands first" in told.out
+    assert "prefers the answer in first place" in told.out
     assert "our own words" in told.out
     rows = alpaca_leaderboard.read_annotations(desk.folder / "mine" / "annotations.json")
     assert [(row.preference, row.generator_2) for row in rows] == [(2.0, "ann")] * 3

@@ -189,7 +189,7 @@ def test_a_draw_without_a_server_ends_in_one_line_that_says_where_its_answers_ar
 
     said = str(ended.value)
     assert "has not answered: no connection to 127.0.0.1" in said
-    assert said.endswith("humaneval-large.jsonl: the same command goes on from there")
+    assert said.endswith("humaneval-large.jsonl: the same command continues from there")
     assert "\n" not in said
 
 

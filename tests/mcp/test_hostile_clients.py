@@ -101,7 +101,7 @@ def test_no_way_of_naming_reaches_what_a_key_may_not_use(desk):
                 said = client.call(tool, json.dumps(given))
                 assert '"isError":true' in said.replace(" ", ""), (tool, name, said)
                 assert "Traceback" not in said
-                assert "has the trace" not in said
+                assert "has the details" not in said
                 tried += 1
         models = client.call("models", "{}")
     assert tried > 150
@@ -117,7 +117,7 @@ def test_a_cap_that_is_no_amount_is_refused_and_nothing_is_asked(desk):
             given = f'{{"question": "Why?", "mixture": "ann", "max_cost_usd": {cost}}}'
             said = client.call("ask", given)
             assert "error" in said.lower(), (cost, said)
-            assert "has the trace" not in said
+            assert "has the details" not in said
         assert desk.server.requests == []
         given = '{"question": "Why?", "mixture": "ann", "max_cost_usd": 1}'
         assert "scatters" in client.call("ask", given)

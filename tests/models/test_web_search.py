@@ -239,7 +239,7 @@ def test_search_is_off_and_needs_a_way_that_is_known(folder):  # noqa: F811
     assert not names & {"Searching", "ProviderSearch"}
     start = f'default = "a"\n{table}'
     assert "no search tool is configured" in refused(f"{start}search = true\n", folder)
-    assert "no parameter of this" in refused(f'{start}search = "provider"\n', folder)
+    assert "knows no web search of this" in refused(f'{start}search = "provider"\n', folder)
     missing = '[tools.search]\nmcp = ["no-such-program-here"]\n'
     assert "is not on the PATH" in refused(f"{start}search = true\n{missing}", folder)
 

@@ -73,7 +73,7 @@ def test_the_cost_on_a_page_is_what_the_code_counts_for_its_team(name, tmp_path)
 
 def test_the_table_to_choose_by_links_every_pattern():
     text = (PAGES / "index.md").read_text("utf-8")
-    table = text[text.index("| you have |") : text.index("**The rule.**")]
+    table = text[text.index("| you have |") : text.index("**Rules of thumb.**")]
 
     assert set(re.findall(r"\[`([\w-]+)`\]\(\1\.md\)", table)) == {*NAMES, "self"}
     assert "The aggregator should be the strongest member." in text

@@ -228,7 +228,7 @@ def test_a_second_try_on_the_same_prompts_is_told_before_it_is_paid_and_proves_n
         assert json.loads(typed(*COUNTING, "--json")[1])["is_mixture"]
         words = (*COMMAND, "--size", "1", "--patterns", "mux", "--seed", "1")
         code, out, err = typed(*words, "--dry-run")
-        assert "1 earlier tuning looked at held-out prompts of this one" in err
+        assert "1 earlier tuning looked at the same held-out prompts" in err
         code, out, err = typed(*words, "--json")
         found = json.loads(out)
         assert (code, found["is_mixture"], found["look"]["alpha"]) == (0, False, 0.0)

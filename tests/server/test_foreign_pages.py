@@ -132,7 +132,7 @@ def test_no_page_of_another_site_enters_a_key_even_where_it_may_ask(anyones, sha
         for path in ("/api/keys", "/api/starter", "/api/mixtures"):
             status, reply = asked(server, "POST", path, {"Origin": origin})
             assert status == 403, reply
-            assert "own page only" in reply
+            assert "only from this server's own page" in reply
 
 
 def test_every_route_of_the_server_is_tried_here(tmp_path):

@@ -114,7 +114,7 @@ def test_anthropics_standard_tier_is_taken_and_goes_on_in_each_apis_own_word(ser
         assert answer.json["mixtura"]["notices"] == []
 
 
-NOT_EDITED = "a conversation is not edited here"
+NOT_EDITED = "conversations are not edited here"
 UNDONE: list[tuple[str, dict[str, Any], list[str]]] = [
     ("messages", {"speed": "fast"}, ["speed: fast: every answer has the speed of its models"]),
     ("messages", {"context_management": {"edits": None}}, []),

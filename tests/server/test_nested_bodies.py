@@ -52,7 +52,7 @@ def test_no_route_fails_at_a_body_that_is_nested_without_end(server):
         for body in BODIES:
             answer = server.post(path.replace("RUN", run), body, method=method)
             assert 400 <= answer.status < 500, (path, body[:50], answer.body)
-            assert "log has the trace" not in answer.body.decode()
+            assert "log has the details" not in answer.body.decode()
     assert "Traceback" not in (server.folder / "log").read_text()
 
 

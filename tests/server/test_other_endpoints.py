@@ -243,7 +243,7 @@ def test_what_openai_serves_and_we_do_not_is_named_in_its_error_form(served, pat
     assert (answer.status, error["code"], error["type"]) == (
         404, "not_found", "invalid_request_error",
     )  # fmt: skip
-    assert "cannot be had here" in error["message"]
+    assert "not served here" in error["message"]
     assert "/v1/chat/completions" in error["message"]
 
 
@@ -254,7 +254,7 @@ def test_what_anthropic_serves_and_we_do_not_is_named_in_its_error_form(served, 
 
     assert (answer.status, answer.json["type"]) == (404, "error")
     assert answer.json["error"]["type"] == "not_found_error"
-    assert "cannot be had here" in answer.json["error"]["message"]
+    assert "not served here" in answer.json["error"]["message"]
 
 
 def test_the_clients_understand_what_is_not_there(gpt, claude):

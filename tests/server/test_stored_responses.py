@@ -225,7 +225,7 @@ def test_a_stored_response_is_read_listed_and_deleted(alice):
         model="team", input="Well?", previous_response_id=second.id
     )
     assert (
-        f"goes on from '{first.id}'" in refused(again, 400, "previous_response_not_found").message
+        f"continues from '{first.id}'" in refused(again, 400, "previous_response_not_found").message
     )
 
 

@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 
 COMMANDS = {
     "ask": "Ask a question and get the answer of a mixture of models.",
-    "batch": "Answer every row of a file or data set; a killed batch goes on where it was.",
+    "batch": "Answer every row of a file or data set; a killed batch continues where it was.",
     "chat": "Hold a conversation with a mixture.",
     "serve": "Serve mixtures over HTTP: OpenAI and Anthropic APIs, and a web page.",
     "mcp": "Offer mixtures as tools to agents (Model Context Protocol).",
     "runs": "List, search and delete past runs.",
-    "export": "Write kept runs or a batch as data to train models on.",
+    "export": "Export recorded runs or a batch as training data.",
     "show": "Draw a mixture, or show a past run.",
     "models": "List local models, configured models and providers.",
     "pull": "Download a local model.",
@@ -44,9 +44,9 @@ COMMANDS = {
     "eval": "Score a model or mixture on a benchmark.",
     "compare": "Test whether a mixture beats its members, on your own prompts.",
     "select": "Find the best team of your models for your prompts.",
-    "tune": "Choose a mixture on your prompts, and test that it is not worse.",
+    "tune": "Choose a mixture on your prompts, and test it against its best member.",
     "report": "Run the paper's analyses on your own results.",
-    "calibrate": "Learn from evaluations how sure an answer is.",
+    "calibrate": "Learn from evaluations how likely an answer is to be right.",
     "review": "Review a diff or a text: findings, and how many members found each.",
     "completion": "Set up Tab completion for bash, zsh or fish.",
 }

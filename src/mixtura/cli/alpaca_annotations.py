@@ -32,7 +32,9 @@ def print_scores(options: AnnotationOptions) -> None:
     be read.
     """
     if options.weights and options.gamed:
-        raise click.UsageError("--weights are taken, --gamed fits them: give one of the two.")
+        raise click.UsageError(
+            "--weights gives the weights, --gamed fits them: give one of the two."
+        )
     if options.weights and not options.difficulty:
         raise click.UsageError("--weights goes with --difficulty.")
     if not (options.annotations or options.weights):

@@ -97,7 +97,7 @@ if TYPE_CHECKING:
 @click.option(
     "--agreement",
     is_flag=True,
-    help="Report where the proposals agree and differ: one call more, two if it is unreadable.",
+    help="Report where the proposals agree and differ: one more call, two if it is unreadable.",
 )
 @click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON object: answer, calls, usage."
@@ -108,9 +108,10 @@ if TYPE_CHECKING:
 def command(question: tuple[str, ...], **options: Any) -> int:
     """Ask a question and get the answer of a mixture of models.
 
-    Without a configuration file it uses the first of these that is there: the providers whose API
-    keys are set; command-line tools that you are logged in to (if you agree), together with
-    Ollama, LM Studio and llama.cpp; the downloaded starter models; a very small built-in model.
+    Without a configuration file it uses the first of these that this machine has: the providers
+    whose API keys are set; command-line tools that you are logged in to (if you agree), together
+    with Ollama, LM Studio and llama.cpp; the downloaded starter models; a very small built-in
+    model.
 
     Text that is piped in is put before QUESTION, or is the question. `-` as the first or last
     word waits for it. In a shell loop that reads lines from standard input, add `< /dev/null`,

@@ -56,7 +56,7 @@ def duration_callback(context: click.Context, parameter: click.Parameter, text: 
     help="Split of a data set.",
 )  # fmt: skip
 @click.option("--subset", metavar="NAME", callback=name_callback, help="Subset of a data set.")
-@click.option("--column", metavar="NAME", callback=name_callback, help="Field that is the prompt.")
+@click.option("--column", metavar="NAME", callback=name_callback, help="Field with the prompt.")
 @click.option(
     "--template", metavar="TEXT|@FILE", callback=text_or_file_callback,
     help="Prompt with the row's fields in it, as {question}; @FILE reads it from a file.",
@@ -81,8 +81,8 @@ def duration_callback(context: click.Context, parameter: click.Parameter, text: 
 @click.option(
     "--provider-batch", type=click.Choice(("auto", "off", "only")), default="off", metavar="MODE",
     show_default=True,
-    help="Send calls as batches of their provider, for less money: off; auto (what is not back"
-    " within --within is asked live); only (never live).",
+    help="Send calls as the provider's batches, at a lower price: off; auto (calls not answered"
+    " within --within are made live); only (never live).",
 )  # fmt: skip
 @click.option(
     "--within", default="24h", metavar="DURATION", show_default=True, callback=duration_callback,
@@ -92,12 +92,12 @@ def duration_callback(context: click.Context, parameter: click.Parameter, text: 
 @count_option(
     "--workers",
     "Workers of --engine ray; by default one for each core of the cluster, or for each"
-    " --worker-cores where a model runs on the machines.",
+    " --worker-cores if a model runs in the workers.",
     within=click.IntRange(1, 1024),
 )
 @count_option(
     "--worker-cores",
-    "Cores of each worker; by default 1, or 4 where a model runs on the machines.",
+    "Cores of each worker; by default 1, or 4 if a model runs in the workers.",
     within=click.IntRange(1, 256),
 )
 @click.option(
@@ -119,7 +119,7 @@ def duration_callback(context: click.Context, parameter: click.Parameter, text: 
 @click.option("--quiet", is_flag=True, help="Print errors only.")
 @click.option(
     "--json", "as_json", is_flag=True,
-    help="Print progress and the outcome as JSON lines (to standard error where OUT is -).",
+    help="Print progress and the outcome as JSON lines (to standard error if OUT is -).",
 )  # fmt: skip
 @config_option
 def command(**options: Any) -> int:
@@ -131,7 +131,7 @@ def command(**options: Any) -> int:
     OUT's name with .errors.jsonl.
 
     Every finished call is kept in a journal. If the batch was killed, interrupted or stopped by
-    --max-cost, the same command goes on where it stopped; only the calls that were under way are
+    --max-cost, the same command continues where it stopped; only the calls that were under way are
     made again. Ctrl-C waits for the calls under way and stops; a second Ctrl-C stops at once.
 
     Exit codes: 0 all rows are answered, 3 some failed, 4 stopped by a cap, 130 interrupted.

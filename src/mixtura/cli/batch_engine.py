@@ -174,7 +174,7 @@ def _check_caps(config: Config, options: EngineOptions) -> None:
     daily = budget.day_usd is not None or budget.day_tokens is not None or budget.keys
     if options.address is not None and daily and config.store.name.startswith("/"):
         raise ConfigError(
-            "the caps of a day in [budget] hold for all machines only with a PostgreSQL store: set"
+            "daily caps in [budget] apply to all machines only with a PostgreSQL store: set"
             " `store`, or leave --address out"
         )
 

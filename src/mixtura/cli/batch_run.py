@@ -53,7 +53,7 @@ OTHER_FORMATS = (".csv", ".tsv", ".parquet", ".txt")
 """Endings of an output's name that promise what it is not: it is JSON lines."""
 TIME_IS_UP = (
     "the time of --within is up. Batches that are at their providers stay there: the same command"
-    " with a longer --within takes them up again"
+    " with a longer --within continues with them"
 )
 
 
@@ -138,7 +138,9 @@ def run_batch(options: BatchOptions) -> int:
         except (StoreError, OSError) as error:
             # No mistake of a person's: a full disk. What was written down before is not lost.
             click.echo(f"mixtura: {_disk_error_text(error)}", err=True)
-            click.echo("The same command goes on from what is kept, once that is fixed.", err=True)
+            click.echo(
+                "Once that is fixed, the same command continues from what is kept.", err=True
+            )
             return cli.NOT_WRITTEN
         if options.writes_stdout and outcome.ending == "done":
             _copy_to_stdout(files.output)

@@ -79,7 +79,7 @@ MAX_HISTORY = 200
 @click.option(
     "--agreement",
     is_flag=True,
-    help="Report after each answer where the proposals agree and differ: one call more.",
+    help="Report after each answer where the proposals agree and differ: one more call.",
 )
 @run_options
 def command(
@@ -206,7 +206,7 @@ class ChatSession:
         )
         self._prompt.enable_completion(self._complete_word)
         answerer = answerer_line(self._config, self._plan)
-        self._print_notice(f"{answerer}. /help says what else there is, Ctrl-D leaves.", "dim")
+        self._print_notice(f"{answerer}. /help lists the commands, Ctrl-D leaves.", "dim")
         if note := embedded_note(self._config, self._plan, chosen=False):
             self._print_notice(note, "yellow")
 

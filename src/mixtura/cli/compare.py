@@ -75,7 +75,7 @@ NO_SCORING = "none"
 @click.option(
     "--dry-run",
     is_flag=True,
-    help="Show the calls, their maximum cost and what could be shown; send nothing.",
+    help="Show the calls, their maximum cost and the smallest visible difference; send nothing.",
 )
 @logs_option
 @click.option(

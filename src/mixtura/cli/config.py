@@ -34,10 +34,10 @@ def command() -> None:
 )
 @config_option
 def check_command(config_file: str | None) -> int:
-    """Check the configuration file and list every mistake, one to a line.
+    """Check the configuration file and list every mistake, one per line.
 
     Each line is FILE:LINE: what is wrong; what would be right. Exit code 0 without mistakes, else
-    2. API keys that are missing here are noted; they are no mistakes of the file.
+    2. API keys that are missing on this machine are notes, not mistakes.
     """
     return _check_and_report(config_file)
 

@@ -97,10 +97,12 @@ def find_conversation(config: Config, name: str) -> EarlierConversation:
     if run is None:  # another process has deleted it meanwhile
         raise ConfigError(f"the run '{id}' is no longer kept")
     if run["answer"] is None:
-        raise ConfigError(f"the run {id} has no answer to go on from: ask again without --continue")
+        raise ConfigError(
+            f"the run {id} has no answer to continue from: ask again without --continue"
+        )
     messages = [message_from_json(one) for one in run["request"]["messages"]]
     if any(one.role == "tool" or one.tool_calls for one in messages):
-        raise ConfigError(f"the run {id} used its caller's tools, which are not here")
+        raise ConfigError(f"the run {id} used its caller's tools, which are not available here")
     answer = Message("assistant", run["answer"])
     return EarlierConversation(id, run["model"], (*map(_without_lost_pictures, messages), answer))
 

@@ -67,7 +67,7 @@ class Conversation:
         file = expand_home(name or f"mixtura-chat-{self.turns[0].run['id']}.md")
         # Its own file it may write again, with more turns; any other is someone's work.
         if path_kind(file) and file.absolute() not in self._own_files:
-            raise ConfigError(f"{file} is there already: name another")
+            raise ConfigError(f"{file} exists already: name another")
         try:
             save_turns(self.turns, file)
         except OSError as error:

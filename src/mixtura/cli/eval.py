@@ -48,7 +48,7 @@ _data_options = combine_options(
     click.option(
         "--agreement",
         is_flag=True,
-        help="Also report where the proposals of each answer agree: one call more.",
+        help="Also report where the proposals of each answer agree: one more call.",
     ),
 )
 _scoring_options = combine_options(

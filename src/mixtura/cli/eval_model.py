@@ -204,7 +204,7 @@ def _run_with_progress(ready: PreparedEval, options: EvalOptions) -> EvalResult:
         from mixtura.terminal import print_line
 
         print_line(
-            stderr, "Interrupted. What was answered is kept: the same command goes on from there."
+            stderr, "Interrupted. What was answered is kept: the same command continues from there."
         )
         raise
 

@@ -94,10 +94,10 @@ def command(
     incomplete: bool,
     config_file: str | None,
 ) -> int:
-    """Write kept runs, or the answers of batches, to OUT as data to train models on.
+    """Write kept runs, or the answers of batches, to OUT as training data.
 
     OUT (- for standard output) gets JSON lines in the form that the trainers of TRL read; the
-    field provenance says where each line is from. Answers that are degraded or cut off, and
+    field provenance says where each line comes from. Answers that are degraded or cut off, and
     conversations with tools, pictures or files, are left out. No secret is written. The same runs
     give the same file.
     """

@@ -64,7 +64,7 @@ def print_team(team: ProposedTeam, path: Path) -> None:
     if config.mixture_spec("team").aggregator == EMBEDDED_MODEL:
         say(
             "This very small model only shows how Mixtura works. Once a provider's API key is set,"
-            " Ollama runs, or `mixtura pull starter` has brought models, those answer."
+            " Ollama runs, or `mixtura pull starter` has downloaded models, those answer instead."
         )
 
 
@@ -116,7 +116,7 @@ def converse(
 
 def _tools_question(tools: Sequence[str]) -> str:
     verb = "spends your subscription" if len(tools) == 1 else "spend your subscriptions"
-    return f"Let {' and '.join(tools)} answer, too? That {verb} and sends the question away"
+    return f"Let {' and '.join(tools)} answer, too? That {verb} and sends the question to its maker"
 
 
 def _ask(question: Callable[[], T]) -> T:

@@ -42,8 +42,8 @@ def command(port: int | None, **options: Any) -> int:
 
     An agent starts this command and gets the tools ask, review, compare and models. Without
     --http they talk over standard input and output. Which mixtures may be used and what an
-    answer may cost stand under [mcp] and [budget] of the configuration; --max-cost is a cap on
-    every call.
+    answer may cost is set under [mcp] and [budget] in the configuration; --max-cost caps every
+    call.
     """
     run = RunOptions(**options)
     config = run.read_config()

@@ -94,7 +94,7 @@ def spec_from_options(
         # Looked up before it is put in: the message is to name the option, not the mixture.
         _read_option("-a", config.mixture_spec, aggregator)
         if not plan.layers:
-            problem = f"-a takes the place of a mixture's aggregator, and {name} is a model alone"
+            problem = f"-a replaces a mixture's aggregator, and {name} is a model alone"
             raise ConfigError(f"{problem}: use -p {name} -a {aggregator}")
         return plan.with_aggregator(aggregator)
     seats = tuple(_read_option("-p", parse_member, name) for name in proposers)

@@ -77,7 +77,7 @@ def _write_report(folder: Path, out: Path, *, as_json: bool) -> None:
     every = runs.group_by_task(log_reader.read_logs(folder))
     if not every:
         raise ConfigError(
-            f"{folder}: no evaluation of a mixture or a model is in it; `mixtura report collect`"
+            f"{folder}: it has no evaluation of a mixture or a model; `mixtura report collect`"
             " runs the evaluations that a report needs"
         )
     try:
@@ -125,7 +125,7 @@ for one in (similarity, diversity, budget):
 @limit_option
 @click.option("--seed", type=common.SEED, metavar="N", help="Seed of the choice of prompts.")
 @common.name_option(
-    "--from", "RUNS", "Folder of evaluations; what is there is not asked again.", "folder",
+    "--from", "RUNS", "Folder of evaluations; existing answers are not asked for again.", "folder",
     default="logs", show_default=True,
 )  # fmt: skip
 @common.name_option("--out", "DIR", "Folder for the report.", default="report", show_default=True)

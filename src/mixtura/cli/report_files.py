@@ -231,7 +231,10 @@ def _print_shared_count(every: Sequence[AnswerFile]) -> None:
 
     most = max(len(one.texts) for one in every)
     if len(every) > 1 and (count := len(shared_questions(every))) < most:
-        _print_note(f"Only {count:,} of {most:,} questions are answered in every file and count.")
+        _print_note(
+            f"Only {count:,} of {most:,} questions are answered in every file; the others are left"
+            " out."
+        )
 
 
 def _print_note(note: str) -> None:

@@ -55,7 +55,7 @@ DEFAULT_QUESTION = "Review this."
     "--proposer", "proposers", multiple=True,
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the review as one JSON object.")
-@click.option("--schema", is_flag=True, help="Print the JSON schema of reviews, and do no more.")
+@click.option("--schema", is_flag=True, help="Print the JSON schema of reviews, and exit.")
 @common.dry_run_option
 @common.run_options
 def command(
@@ -104,7 +104,7 @@ def _read_piped(question: Sequence[str]) -> str:
     meant = "".join(f" --file {to_one_line(one)}" for one in named)
     if sys.stdin is None or sys.stdin.isatty():  # pyright: ignore[reportUnnecessaryComparison]
         example = f"mixtura review{meant}" if named else "git diff | mixtura review"
-        raise click.UsageError(f"What is to be reviewed? As in: {example}")
+        raise click.UsageError(f"What should be reviewed? As in: {example}")
     try:
         # One byte more than may be reviewed shows that there is more.
         raw = sys.stdin.buffer.read(MAX_MATERIAL_BYTES + 1)

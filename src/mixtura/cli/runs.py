@@ -73,7 +73,7 @@ def resolve_run_id(config: Config, name: str) -> str:
     if len(ids) == 1:
         return ids[0]
     if ids:
-        raise ConfigError(f"'{name}' may be {', '.join(ids)} or more: say more of its id")
+        raise ConfigError(f"'{name}' may be {', '.join(ids)} or more: give more of its id")
     if name == LAST_RUN:
         raise ConfigError("no run is kept yet")
     hint = f"`mixtura runs` lists them, '{LAST_RUN}' is the newest"

@@ -63,7 +63,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Best answers; or the cheapest, or the fastest, team that is as good.",
 )
-@size_options("Members of a team at most.")
+@size_options("The most members of a team.")
 @click.option(
     "--answer-cost",
     type=POSITIVE_DOLLARS,

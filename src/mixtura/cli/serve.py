@@ -100,7 +100,7 @@ class ServeOptions:
     within=click.IntRange(1, 1024),
 )
 @count_option(
-    "--least-replicas", "Replicas of --engine ray that are always there.",
+    "--least-replicas", "Replicas of --engine ray that always run.",
     within=click.IntRange(1, 1024), default=1, show_default=True,
 )  # fmt: skip
 @cap_options
@@ -177,8 +177,8 @@ def _resolve_address(host: str, port: int) -> list[_Address]:
         return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except OSError as error:
         raise ConfigError(
-            f"--host {host}: no such address ({error.strerror}); 127.0.0.1 serves this machine"
-            " alone, 0.0.0.0 all others, too"
+            f"--host {host}: no such address ({error.strerror}); 127.0.0.1 serves only this"
+            " machine, 0.0.0.0 also others"
         ) from None
 
 

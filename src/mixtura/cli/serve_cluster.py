@@ -26,8 +26,8 @@ def serve_on_cluster(config: Config, host: str, port: int, options: ServeOptions
     Authenticator(config.serve, host, config.store)  # what it refuses is said before all starts
     if options.address is not None and config.store.name.startswith("/"):
         raise ConfigError(
-            "--address needs a store that all machines use, for runs, responses and the caps of a"
-            " day: set `store` to a PostgreSQL address"
+            "--address needs a store that all machines use, for runs, responses and daily"
+            " caps: set `store` to a PostgreSQL address"
         )
     listening = listen_on_port(host, port)
     port = listening.getsockname()[1]

@@ -57,7 +57,7 @@ from mixtura.storage.run_record import Record
 @click.option(
     "--agreement",
     is_flag=True,
-    help="For a run: say the price of an agreement report, make it (one call) and keep it.",
+    help="For a run: print the price of an agreement report, make it (one call) and keep it.",
 )
 @max_cost_option("Cost limit of the --agreement report: a call that could exceed it is not made.")
 @click.option(
@@ -77,10 +77,10 @@ def command(
 ) -> None:
     """Draw a mixture, or show a past run.
 
-    NAME is a mixture or a pattern, or the id of a run, the start of one, or `last`. Of a mixture
-    it shows the layers, who answers, and what an answer to a typical question takes: calls, how
-    many wait for one another, tokens and price. Of a pattern it shows the first mixture that has
-    it; of a run, what every model said. Without NAME, list the mixtures.
+    NAME is a mixture or a pattern, or the id of a run, the start of one, or `last`. For a
+    mixture it shows the layers, who answers, and what an answer to a typical question takes: calls,
+    how many wait for one another, tokens and price; for a pattern the first mixture that has it;
+    for a run what every model said. Without NAME, list the mixtures.
     """
     if patterns:
         if name is not None or file is not None:

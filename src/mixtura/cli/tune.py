@@ -41,16 +41,16 @@ if TYPE_CHECKING:
     metavar="P Q…", multiple=True, callback=common.name_callback,
     help="Patterns to try: vote, mux, switch, combine, gate, mixture (default: all).",
 )  # fmt: skip
-@size_options("Proposals that an aggregator reads at most.")
+@size_options("The most proposals that an aggregator reads.")
 @common.count_option(
     "--draws", "Answers of each member to each prompt; at least the size.",
     default=4, show_default=True,
 )  # fmt: skip
 @common.max_cost_option("Cost limit of all of it, earlier runs included.")
 @limit_option
-@held_out_option(1 / 2, "proof (default: a half)")
+@held_out_option(1 / 2, "test (default: a half)")
 @common.count_option(
-    "--looks", "Tunings planned with these prompts; each has its part of the 5 % for error.",
+    "--looks", "Tries planned on these prompts; each gets a share of the 5 % error rate.",
     default=1, show_default=True,
 )  # fmt: skip
 @preset_options("preset", "tuned")
@@ -63,14 +63,14 @@ def command(
 ) -> int:
     """Choose a mixture on half of your prompts, and test it on the other half.
 
-    Half of the prompts choose: which members are admitted and in which role, which pattern, how
-    many draws, who aggregates. The other half, which chose nothing, proves: the mixture is
-    compared with the best member, prompt by prompt. It is written only if the lower bound of the
-    95 % interval is -1 point or higher: it is not worse by more than one point. Otherwise the
-    single model is written. A run that was stopped resumes where it was.
+    One half of the prompts chooses the members and their roles, the pattern, the number of draws
+    and the aggregator. On the other half, which had no part in the choice, the mixture is compared
+    with the best member, prompt by prompt. It is written only if the lower bound of the 95 %
+    interval is -1 point or higher: if it is at most one point worse. Otherwise the single model
+    is written. A run that was stopped resumes where it was.
 
-    A further try on the same prompts, with other settings, proves nothing unless it was planned:
-    --looks 3 before the first of three.
+    Another try on the same prompts, with other settings, proves nothing unless it was planned:
+    pass --looks 3 from the first of three tries on.
     """
     preset_file.require_prompts(models, options["data"], "members")
     output = preset_file.take_output(options)
@@ -91,11 +91,11 @@ def _print_look(look: LookTerms) -> None:
 
     times = pluralize_count(look.number - 1, "earlier tuning")
     left = (
-        "only what they have proved can be written again, and anything else takes other prompts"
+        "only what they have proved can be written again; to prove anything else, use other prompts"
         if look.is_spent
-        else f"this one may spend {look.alpha:.4f} of the 0.05 that all together have"
+        else f"this one may spend {look.alpha:.4f} of the 0.05 that all share"
     )
-    note = f"Note: {times} looked at held-out prompts of this one; {left}."
+    note = f"Note: {times} looked at the same held-out prompts; {left}."
     print_line(common.create_console(stderr=True), note, "yellow")
 
 

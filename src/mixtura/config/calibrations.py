@@ -108,7 +108,7 @@ def missing_calibration_reason(folder: Path, plan: MixtureSpec) -> str:
         return "only a mixture with a name can be calibrated"
     found = read_calibration(calibration_path(folder, plan.name))
     if found is not None and not found.fits(plan):
-        return f"the calibration of {plan.name} is of other members"
+        return f"the calibration of {plan.name} was made for other members"
     return f"{plan.name} is not calibrated: `mixtura calibrate`"
 
 

@@ -169,7 +169,7 @@ class MixtureBuilder:
                 return self._model_builder.build_local(name, table.model or name, table)
             elsewhere = table.hedge.elsewhere if table.hedge else None
             if elsewhere in self._models_being_built:
-                said = f"hedge: {elsewhere} would stand in for itself: name another model"
+                said = f"hedge: {elsewhere} leads back to the model itself: name another one"
                 raise ConfigError(said, key="hedge")
             self._models_being_built.append(name)
             try:

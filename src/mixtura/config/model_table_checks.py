@@ -90,7 +90,8 @@ def _command_mistakes(table: ModelTable) -> Iterator[ConfigError]:
     tool = command_tools().get(table.provider or "")
     if table.provider is not None and tool is None:
         said = (
-            f"provider: `command` is a program of its own, or one of {', '.join(command_tools())}"
+            "provider: leave it out beside `command`, or name a known tool:"
+            f" {', '.join(command_tools())}"
         )
         yield ConfigError(said, key="provider")
     if table.command is not None and not (table.command and table.command[0].strip()):
@@ -103,7 +104,7 @@ def _command_mistakes(table: ModelTable) -> Iterator[ConfigError]:
         said = "model has no effect beside `command`: write the model's name among its arguments"
         yield ConfigError(said, key="model")
     elif table.model is None and tool is not None and tool.needs_model:
-        said = f"`model` is missing: which model `{tool.program}` is to run"
+        said = f"`model` is missing: which model `{tool.program}` should run"
         yield ConfigError(said)
     if table.base_url is not None:
         yield ConfigError(

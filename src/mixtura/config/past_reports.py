@@ -75,6 +75,6 @@ def _reporter_name(config: Config, run: Record, proposals: list[Completion]) -> 
     if known is None:
         raise ConfigError(
             f"none of the run's models is known any more ({', '.join(dict.fromkeys(names))}):"
-            " name one that is to compare the proposals, `model` in [agreement]"
+            " name a model to compare them, `model` in [agreement]"
         )
     return known

@@ -305,7 +305,7 @@ class NameRegistry:
         for layer in plan.layers:
             for seat in layer:
                 if seat.model == AUTO_TEAM and seat != MemberSpec(AUTO_TEAM):
-                    said = f"layers: '{AUTO_TEAM}' stands alone, without a number or settings"
+                    said = f"layers: '{AUTO_TEAM}' takes no number and no settings"
                     mistakes.add(plan.error_at(seat.path, said))
         with mistakes.collect():
             self._check_no_cycle(plan, (plan.name,))

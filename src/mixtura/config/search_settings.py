@@ -41,7 +41,7 @@ class SearchSettings:
         if terms is None and table.search == "provider":
             known = ", ".join(web_search_terms())
             said = (
-                "search: no parameter of this model's provider is known (there are some for"
+                "search: Mixtura knows no web search of this model's provider (it knows that of"
                 f' {known}): write search = "mcp" and configure [tools.search]'
             )
             raise ConfigError(said, key="search")

@@ -48,7 +48,7 @@ def find_team_problems(plan: MixtureSpec, resolve: Resolve = str) -> list[str]:
             best = max(stronger, key=lambda name: known[name].value)
             problems.append(
                 f"{aggregator} writes the answer, and {to_one_line(best)} is likely stronger"
-                f" (by {last.unit}): a weak aggregator loses what strong drafts have."
+                f" (by {last.unit}): a weak aggregator spoils strong drafts."
                 f" Let {to_one_line(best)} aggregate"
             )
         # The gate's proposers are scouts already.
@@ -59,7 +59,7 @@ def find_team_problems(plan: MixtureSpec, resolve: Resolve = str) -> list[str]:
             )
     if _all_small([*proposers, plan.aggregator], resolve) and plan.pattern.kind == "mixture":
         problems.append(
-            "all members are small models, which gain little by a synthesis: count or choose"
+            "all members are small models, which gain little from a synthesis: count or choose"
             ' instead, with pattern = "mux", "vote" or "checked"'
         )
     return problems

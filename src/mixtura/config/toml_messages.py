@@ -72,7 +72,7 @@ def _line_advice(text: str, line: int) -> str:
     if _CURLY_QUOTES.search(written):
         return '; quotation marks are straight: "…"'
     if _BACKSLASHES.search(written):
-        return "; a text with backslashes, such as a path, stands in single quotes: 'C:\\…'"
+        return "; a text with backslashes, such as a path, goes into single quotes: 'C:\\…'"
     return _unquoted_text_advice(written)
 
 

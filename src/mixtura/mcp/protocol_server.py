@@ -94,7 +94,7 @@ class ProtocolServer:
             return _failed_result(str(error))
         except Exception:  # noqa: BLE001 - a fault of ours must not end the agent's session
             _log.exception("the tool %s failed", params.name[:80])
-            return _failed_result("something in this server is wrong: its log has the trace")
+            return _failed_result("an internal error: the server's log has the details")
         content: list[Any] = [types.TextContent(type="text", text=_result_text(result))]
         if isinstance(run := result.get("run"), str):
             content.append(_run_link(run))

@@ -163,7 +163,7 @@ def _format_number(value: float | None, digits: int) -> str:
 
 def _examples_section(pair: PairedResult, examples: Sequence[DecidedPrompt]) -> str:
     body = "".join(map(_example_block, examples))
-    head = f"Won and lost by most against {escape(to_one_line(pair.theirs))}"
+    head = f"Largest wins and losses against {escape(to_one_line(pair.theirs))}"
     return f"<h2>{head}</h2>{body}"
 
 

@@ -251,7 +251,7 @@ class _SelectionRun:
 
 
 def budget_exceeded_error(error: BudgetExceededError, what: str) -> BudgetExceededError:
-    return BudgetExceededError(f"{error} before {what}: a higher --max-cost goes on from there")
+    return BudgetExceededError(f"{error} before {what}: a higher --max-cost continues from there")
 
 
 def _join_notes(notes: Sequence[str]) -> str:

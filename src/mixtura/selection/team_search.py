@@ -13,7 +13,7 @@ from mixtura.selection.prompts import PromptSplit
 from mixtura.selection.search import Measurement, Search, Team, Trial, pool_measurements
 from mixtura.selection.stage_progress import OnStageProgress, stage_reporter
 
-_ENDED_EARLY = "the cap ended the search early: a higher --max-cost goes on from there"
+_ENDED_EARLY = "the cap ended the search early: a higher --max-cost continues from there"
 
 
 @dataclass(frozen=True, slots=True)

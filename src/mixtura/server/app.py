@@ -274,6 +274,6 @@ async def _handle_http_error(request: Request, error: Exception) -> Response:
 
 
 async def _handle_unexpected_error(request: Request, _: Exception) -> Response:
-    message = "something in this server is wrong: its log has the trace"
+    message = "an internal error: the server's log has the details"
     refused = ApiError(500, message, kind="server_error", code="internal_error")
     return error_response(_api_for(request.scope), refused)

@@ -88,7 +88,7 @@ def _check_fields(
     body: Any = row["body"]
     model = cast(dict[str, Any], body).get("model") if isinstance(body, dict) else None
     if row["custom_id"] in names if isinstance(row["custom_id"], str) else False:
-        message = "the custom_id stands in an earlier line, too"
+        message = "an earlier line has the same custom_id"
         found.add_mistake("duplicate_custom_id", message, line, "custom_id")
     elif row["method"] != "POST":
         found.add_mistake("invalid_method", 'the method must be "POST"', line, "method")

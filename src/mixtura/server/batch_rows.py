@@ -56,7 +56,7 @@ def read_call(endpoint: str, row: Mapping[str, Any]) -> ApiCall:
     else:
         call = api.parse_request(msgspec.json.encode(row["body"]))
     if not isinstance(call, ApiCall):
-        message = "a row of a batch refers to no stored response: send the whole input"
+        message = "a row of a batch cannot refer to a stored response: send the whole input"
         raise ApiError(400, message, param="previous_response_id")
     if call.more:
         raise ApiError(400, "a row of a batch has one prompt", param="prompt")

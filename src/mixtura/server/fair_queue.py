@@ -73,7 +73,7 @@ class Slot:
 
 
 def _queue_full_error() -> ApiError:
-    said = "too many requests wait already"
+    said = "too many requests are waiting already"
     return ApiError(
         503, said, kind="overloaded_error", code="overloaded", retry_after=RETRY_SECONDS
     )

@@ -120,7 +120,7 @@ def require_batches(service: Service, request: Request) -> None:
             404, not_found_message("/v1/messages/batches", served_paths()), code="not_found"
         )
     if not service.config.serve.batches.keep:
-        message = "no files and batches are kept here, as the server's operator wants it"
+        message = "files and batches are turned off on this server"
         raise ApiError(404, message, code="not_found")
 
 

@@ -201,7 +201,7 @@ def entry_refusal(
         return f"this server has clients with keys: {instead}"
     origin, host = (request_header(scope, name) for name in (b"origin", b"host"))
     if origin and origin.partition("://")[2] != host:
-        return f"{what} is taken from this server's own page only, whatever `cors` allows"
+        return f"{what} is accepted only from this server's own page, whatever `cors` allows"
     if scope["scheme"] == "https":
         return None
     named = {name for name, _ in scope["headers"]}
@@ -209,7 +209,7 @@ def entry_refusal(
     local = all(end is not None and is_loopback(end[0]) for end in ends)
     if local and not named.intersection(_PROXY_HEADERS):
         return None
-    return f"{what} is taken on this machine (127.0.0.1) or over TLS only"
+    return f"{what} is accepted only on this machine (127.0.0.1) or over TLS"
 
 
 def _check_entry(service: Service, scope: Scope) -> None:

@@ -125,7 +125,7 @@ class MixtureChooser:
         for seat in proposers or ():
             self._look_up_plan(seat.member.model, PROPOSERS)
         if team.has_changes and proposers is None and not plan.layers:
-            message = f"{plan.name} is a model alone: name `mixtura.proposers`, too"
+            message = f"{plan.name} is a single model: name `mixtura.proposers`, too"
             raise ApiError(400, message, param="mixtura")
         if proposers is not None and layers is not None and layers < 2:
             message = "`mixtura.layers` counts the aggregator's: with proposers it is at least 2"

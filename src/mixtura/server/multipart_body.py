@@ -56,7 +56,9 @@ async def receive_form(
     if stated_bytes(scope) > most + FORM_BYTES:
         raise file_too_large_error(most)
     if request_header(scope, b"content-encoding") not in ("", "identity"):
-        raise ApiError(415, "a form is sent without compression", code="unsupported_media_type")
+        raise ApiError(
+            415, "a form must be sent without compression", code="unsupported_media_type"
+        )
     body: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
     try:
         left = most + FORM_BYTES

@@ -220,7 +220,7 @@ class PageRuns:
         client.admit_request()
         most = self._service.config.serve.most_calls
         if run.asked_again >= most:
-            message = f"one request may make {most} calls, and so many were asked anew"
+            message = f"one request may make {most} calls, and that many were repeated"
             raise ApiError(409, message, code="too_many_calls")
 
     def _find_model(self, request: Request, name: str) -> Model:

@@ -117,11 +117,11 @@ def _check_reusable(
     if not seats:
         problem = "it has no proposers"
     elif not kept:
-        problem = "no proposal of it is there"
+        problem = "it has no proposals"
     elif wish.ask == "missing" and len(kept) == len(seats):
         problem = "every proposer has answered"
     if problem:
-        said = f"the run {run['id']} cannot be gone on with so: {problem}"
+        said = f"the run {run['id']} cannot be continued in this way: {problem}"
         raise ApiError(409, said, code="not_possible_now")
 
 

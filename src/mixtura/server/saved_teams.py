@@ -69,7 +69,7 @@ async def save_team(service: Service, request: Request) -> Response:
     table = plan_as_table(service.chooser.choose_mixture(call, client).plan)
     text = team_table(name, table, "page")
     if config.redactor.redact_data(table) != table or mask_keys(text) != text:
-        raise ApiError(400, "a key or a login stands in the team: take it out first")
+        raise ApiError(400, "the team contains a key or a login: remove it first")
     file = config.saved_file
     assert file is not None
     try:

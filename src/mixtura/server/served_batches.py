@@ -92,7 +92,7 @@ class ServedBatches:
         most = self._table.unfinished
         if not await to_thread(self.batches.add_batch, kept, most=most):
             await to_thread((self._folder / number).rmdir)
-            message = f"this key has {most} batches that are not over: wait for one, or cancel one"
+            message = f"this key has {most} unfinished batches: wait for one, or cancel one"
             raise ApiError(
                 429, message, kind="rate_limit_error", code="rate_limit_exceeded",
                 retry_after=60.0,
@@ -201,7 +201,7 @@ class ServedBatches:
         except Exception:  # noqa: BLE001 - one batch's fault ends no other
             _LOG.exception("the batch %s waits", run.id)
             self._faults[run.id] += 1
-            await self._put_off(run, "something in this server is wrong: its log has the trace")
+            await self._put_off(run, "an internal error: the server's log has the details")
         finally:
             self._running.pop(run.id, None)
             self.counts.running = len(self._running)

@@ -27,7 +27,7 @@ TRANSACTION_PAUSE = 0.02
 """Seconds between two transactions, in which another process may write."""
 MAX_REFERENCES = 1000
 """Items that one call may refer to."""
-STORAGE_DISABLED_TEXT = "no responses are kept here, as the server's operator wants it"
+STORAGE_DISABLED_TEXT = "storing responses is turned off on this server"
 
 _ITEM_ID = re.compile(r"[a-z]+_([0-9]{8}[0-9a-z]{8})")
 """How the id of an item begins: what follows is the number of the response that it is of."""
@@ -93,7 +93,7 @@ class StoredResponses:
         except ResponseNotFoundError as lost:
             message = f"Previous response with id '{id}' not found."
             if lost.id != id:
-                message += f" It goes on from '{lost.id}', which is no longer there."
+                message += f" It continues from '{lost.id}', which no longer exists."
             message += " Send the whole conversation as `input`."
             raise ApiError(400, message, param=param, code="previous_response_not_found") from None
         except ConversationTooLongError:
@@ -122,7 +122,9 @@ class StoredResponses:
         return {id_: items[id_] for id_ in ids}
 
     def _too_long_error(self, param: str) -> ApiError:
-        message = f"`{param}`: what it stands for is larger than {self._most / 1024**2:g} MB"
+        message = (
+            f"`{param}`: the content that it refers to is larger than {self._most / 1024**2:g} MB"
+        )
         return ApiError(400, message, param=param, code="context_length_exceeded")
 
     # ---- once it is answered

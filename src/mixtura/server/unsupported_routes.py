@@ -18,7 +18,7 @@ UNSERVED_FEATURES = {
     "evals": "evaluations",
     "fine_tuning": "fine-tuning",
     "fine-tunes": "fine-tuning",
-    "images": "the making of pictures",
+    "images": "image generation",
     "memory_stores": "memory stores",
     "messages/batches": "batches",
     "moderations": "moderation",
@@ -33,7 +33,7 @@ UNSERVED_FEATURES = {
     "threads": "threads",
     "uploads": "uploads",
     "vector_stores": "vector stores",
-    "videos": "the making of videos",
+    "videos": "video generation",
 }
 """By what follows ``/v1/``."""
 
@@ -53,10 +53,10 @@ def unserved_feature(path: str) -> str | None:
 
 def not_found_message(path: str, served: Sequence[str]) -> str:
     """Why there is nothing at *path*; *served*: the addresses of the APIs."""
-    there = f"there are POST {', '.join(served[:-1])} and {served[-1]}, and GET /v1/models"
+    there = f"the server offers POST {', '.join(served[:-1])} and {served[-1]}, and GET /v1/models"
     served = (*served, "/v1/models")
     if what := unserved_feature(path):
-        return f"{what} cannot be had here; {there}"
+        return f"not served here: {what}; {there}"
     if f"/v1{path}" in served:
         return f"there is nothing at {path}: did you mean /v1{path}? The base URL ends with /v1"
     if path.startswith("/v1/v1/") and path.removeprefix("/v1") in served:

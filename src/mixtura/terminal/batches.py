@@ -75,7 +75,7 @@ def outcome_lines(outcome: BatchOutcome, *, journal: bool) -> Iterator[tuple[str
         if journal:
             capped = outcome.ending == "capped" and "--within" not in (outcome.reason or "")
             more = " (with more money)" if capped else ""
-            yield f"The same command{more} goes on from there.", "", False
+            yield f"The same command{more} continues from there.", "", False
     for note in outcome.notes:
         yield note, "", False
     if outcome.failed:

@@ -57,11 +57,11 @@ def render_comparison(comparison: Comparison, width: int) -> RenderableType:
         examples = [t for t in comparison.told if (t.ours, t.theirs) == (first.ours, first.theirs)]
         theirs = to_one_line(first.theirs)
         parts += _example_lines(
-            [t for t in examples if t.by > 0], f"\nWon by most against {theirs}"
+            [t for t in examples if t.by > 0], f"\nLargest wins against {theirs}"
         )
-        parts += _example_lines([t for t in examples if t.by < 0], f"\nLost by most to {theirs}")
+        parts += _example_lines([t for t in examples if t.by < 0], f"\nLargest losses to {theirs}")
     if comparison.spent_usd:
-        parts.append(Text(f"\nPaid for all of it: {format_dollars(comparison.spent_usd)}.", "dim"))
+        parts.append(Text(f"\nTotal cost: {format_dollars(comparison.spent_usd)}.", "dim"))
     return Group(*parts)
 
 
@@ -151,8 +151,8 @@ def _example_lines(examples: list[DecidedPrompt], heading: str) -> Iterator[Rend
 def judge_trust_text(bias: PairwiseBias) -> str:
     """How far a judge can be trusted, in words."""
     text = (
-        f"The judge said the same in both orders of {100 * bias.consistent:.0f} % of the pairs;"
-        f" {100 * bias.first:.0f} % went to whichever stood first, {100 * bias.second:.0f} % to the"
+        f"The judge said the same in both orders for {100 * bias.consistent:.0f} % of pairs;"
+        f" {100 * bias.first:.0f} % went to the first place, {100 * bias.second:.0f} % to the"
         " second."
     )
     if bias.length_correlation is None:

@@ -118,7 +118,7 @@ def _agreement_line(found: AgreementFigures) -> str:
     area = f"{found.auroc:.2f}"
     if found.auroc_low is not None and found.auroc_high is not None:
         area += f" ({found.auroc_low:.2f} to {found.auroc_high:.2f})"
-    return f"{mean}; AUROC {area}: how well it tells right answers from wrong ones, 0.5 is a coin."
+    return f"{mean}; AUROC {area}: how well it tells right answers from wrong ones, 0.5 is chance."
 
 
 # ---- how far the judge can be trusted
@@ -127,20 +127,20 @@ def _agreement_line(found: AgreementFigures) -> str:
 def _judge_bias_lines(bias: JudgeBias) -> Iterator[str]:
     if figure := bias.position:
         yield (
-            f"the same verdict in both orders: {_format_percent(figure.consistent)}; leans to what"
-            f" stands first: {_format_percent(figure.first)},"
-            f" second: {_format_percent(figure.second)}"
+            f"same verdict in both orders: {_format_percent(figure.consistent)}; prefers the answer"
+            f" in first place: {_format_percent(figure.first)},"
+            f" in second place: {_format_percent(figure.second)}"
         )
     if figure := bias.first_place:
-        yield f"prefers what stands first: {_format_share_interval(figure)} (50 % is fair)"
+        yield f"prefers the answer in first place: {_format_share_interval(figure)} (50 % is fair)"
     # Answers of one length say nothing about length: then there is no slope.
     if (figure := bias.length) and figure.slope:
-        yield f"gives for far greater length: {_format_points(figure.slope)}"
+        yield f"gain of a much longer answer: {_format_points(figure.slope)}"
     if figure := bias.own_family:
-        yield f"gives its own family: {_format_points(figure)}"
+        yield f"gain of its own family: {_format_points(figure)}"
     if figure := bias.agreement:
         kappa = f", kappa {figure.kappa.value:.2f}" if figure.kappa else ""
-        yield f"says what people say: {_format_share_interval(figure.accuracy)}{kappa}"
+        yield f"agrees with people: {_format_share_interval(figure.accuracy)}{kappa}"
 
 
 def _format_percent(share: float) -> str:

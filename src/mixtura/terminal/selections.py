@@ -38,7 +38,7 @@ def render_selection(selection: SelectionResult, width: int) -> RenderableType:
     parts += [Text("\nRoles", "bold"), _roles_table(selection.roles)]
     parts += [Text("\nDifferent from each other", "bold"), *_diversity_texts(selection)]
     parts += [
-        Text("\nTried, the front first", "bold"),
+        Text("\nTried, the Pareto front first", "bold"),
         _candidates_table(selection.tried, width),
         _cost_text(selection),
     ]

@@ -130,6 +130,6 @@ def _left_out(body: MessagesBody) -> Iterator[str]:
     for number, edit in enumerate(edits):
         if not edit.type.startswith("clear_thinking"):  # no thoughts are shown anyway
             where = f"context_management.edits[{number}]"
-            yield f"{where}: {edit.type}: a conversation is not edited here"
+            yield f"{where}: {edit.type}: conversations are not edited here"
     if body.speed == "fast":
         yield "speed: fast: every answer has the speed of its models"

@@ -27,7 +27,7 @@ def tool_label(tool: Json) -> str:
 
 def describe_left_out(labels: Sequence[str]) -> list[str]:
     """Notes on such tools for the answer."""
-    return [f"the tool {name}: no tool of a provider's runs here" for name in labels]
+    return [f"the tool {name}: tools that providers run are not available here" for name in labels]
 
 
 def left_out_header(labels: Sequence[str]) -> dict[str, str]:
@@ -39,8 +39,8 @@ def unavailable_tool_error(labels: Sequence[str], param: str = "tool_choice") ->
     """The error for a call that cannot do without such a tool."""
     names = ", ".join(labels)
     message = (
-        f"`{param}` wants {names}, and no tool of a provider's runs here: "
-        "leave it out, or bring a function of your own"
+        f"`{param}` wants {names}, and tools that providers run are not available here: "
+        "leave it out, or define a function of your own"
     )
     return ApiError(400, message, param=param, code="unsupported_value")
 

@@ -135,12 +135,15 @@ def _check_supported(body: CompletionsBody, answers: int) -> None:
         message = f"`n`: {answers} answers to all prompts, there can be {MAX_ANSWERS}"
         raise ApiError(400, message, param="n")
     refused = {
-        "suffix": ("no text is filled in before another", bool(body.suffix)),
+        "suffix": ("text before a suffix is not filled in here", bool(body.suffix)),
         "logprobs": (
-            "log-probabilities come with /v1/chat/completions",
+            "log-probabilities are offered by /v1/chat/completions",
             body.logprobs is not None,
         ),
-        "best_of": ("it is as many as `n` here", body.best_of not in (None, body.n or 1)),
+        "best_of": (
+            "it must be the same as `n` here",
+            body.best_of not in (None, body.n or 1),
+        ),
     }
     for param, (why, is_set) in refused.items():
         if is_set:

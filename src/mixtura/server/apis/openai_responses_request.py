@@ -52,7 +52,7 @@ from mixtura.server.apis.validation import (
 
 _UNSUPPORTED_PARAMETERS = {
     "conversation": "no conversations are kept here, send the whole one as `input`",
-    "background": "answers are given to whoever waits",
+    "background": "answers are sent only to a client that waits",
     "prompt": "no prompt templates are kept here",
     "moderation": "nothing is moderated here",
 }
@@ -124,7 +124,7 @@ def _build_call(raw: dict[str, Any], references: ResolvedReferences) -> ApiCall:
             *hosted_tools.describe_left_out(toolbox.left_out),
             *left_out,
             *(
-                f"context_management[{number}]: {edit.type}: a conversation is not edited here"
+                f"context_management[{number}]: {edit.type}: conversations are not edited here"
                 for number, edit in enumerate(parsed.context_management or ())
             ),
         ),
