@@ -214,6 +214,8 @@ def _runs_file(folder: Path, name: str) -> Path:
 
 def _look(name: str) -> None:
     labels = LABELS[name]
+    if labels.main is None:
+        raise SystemExit(f"{name} is a probe, without a comparison: no look is counted")
     if not results_file(name).exists():
         raise SystemExit(f"no results of {name} are there: `score {name}` comes first")
     done = sum(one.arm == labels.main for one in read_outcomes(results_file(name)))

@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bench.proof.programs import ProgramRuns
-from bench.proof.questions import CODE_TOKENS, LIAR, TEMPERATURE, WORDS_TOKENS, Item
-from bench.proof.scoring import run_for_number
+from bench.proof.questions import CODE_TOKENS, LIAR, TEMPERATURE, WORDS_TOKENS
 
 from mixtura import (
     Aggregator,
@@ -44,24 +43,6 @@ class Arm:
 def arms_of(name: str, large: Model, small: Model, runs: ProgramRuns) -> list[Arm]:
     """The arms of the set *name*: the single models first."""
     return _BUILDERS[name](large, small, runs)
-
-
-class AskedForPrograms:
-    """A model that is asked for a program where others are asked for an answer in words."""
-
-    def __init__(self, model: Model, items: Sequence[Item], others: Sequence[Item]) -> None:
-        self._model = model
-        self._asked = {
-            item.request.messages: other.request for item, other in zip(items, others, strict=True)
-        }
-
-    @property
-    def name(self) -> str:
-        return self._model.name
-
-    async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
-        asked = self._asked[request.messages]
-        return await self._model.complete(replace(asked, draw=request.draw), emit)
 
 
 # ---- what the sets have in common
@@ -128,55 +109,26 @@ def _humaneval_arms(large: Model, small: Model, runs: ProgramRuns) -> list[Arm]:
     ]  # fmt: skip
 
 
-def _gsm8k_arms(large: Model, small: Model, runs: ProgramRuns) -> list[Arm]:
-    return _counted_arms(large, small, WORDS_TOKENS, extract_number, _two_modes(large, runs))
-
-
-def _program_arms(large: Model, small: Model, runs: ProgramRuns) -> list[Arm]:
-    def read(text: str) -> str | None:
-        number = run_for_number(text, runs)
-        return None if number is None else str(number)
-
-    return _counted_arms(large, small, CODE_TOKENS, read, [])
-
-
-def _counted_arms(
-    large: Model,
-    small: Model,
-    max_tokens: int,
-    read: Callable[[str], str | None],
-    others: Sequence[Arm],
-) -> list[Arm]:
-    two = _seats(max_tokens, (large, 2), (small, 2))
-    four = _seats(max_tokens, (large, 4))
+def _gsm8k_arms(large: Model, small: Model, runs: ProgramRuns) -> list[Arm]:  # noqa: ARG001
+    two = _seats(WORDS_TOKENS, (large, 2), (small, 2))
+    four = _seats(WORDS_TOKENS, (large, 4))
     return [
         *_alone(large, small),
-        Arm(name="vote-4", model=Chosen.of(four, Vote(read))),
-        Arm(name="vote-2+2", model=Chosen.of(two, Vote(read)), draws=2),
-        Arm(name="mux-2+2", model=Chosen.of(two, Mux(read)), draws=2),
+        Arm(name="vote-4", model=Chosen.of(four, Vote(extract_number))),
+        Arm(name="vote-2+2", model=Chosen.of(two, Vote(extract_number)), draws=2),
+        Arm(name="mux-2+2", model=Chosen.of(two, Mux(extract_number)), draws=2),
         Arm(name="rank-4", model=Chosen.of(four, Ranker(large))),
         Arm(
             name="synthesis-2+2",
             model=_written("synthesis", two, large),
         ),
         Arm(name="self-4", model=_written("self", four, large)),
-        *others,
     ]  # fmt: skip
 
 
-def _two_modes(large: Model, runs: ProgramRuns) -> list[Arm]:
-    """Two answers in words and two programs, each run: what most of the four come to."""
-    from bench.proof.questions import gsm8k_items, gsm8k_program_items
-
-    def read(text: str) -> str | None:
-        if "def solution" in text:
-            number = run_for_number(text, runs)
-            return None if number is None else str(number)
-        return extract_number(text)
-
-    programs = AskedForPrograms(large, gsm8k_items(), gsm8k_program_items())
-    seats = [*_seats(WORDS_TOKENS, (large, 2)), *_seats(CODE_TOKENS, (programs, 2))]
-    return [Arm(name="modes-4", model=Chosen.of(seats, Vote(read)), draws=2)]
+def _program_arms(large: Model, small: Model, runs: ProgramRuns) -> list[Arm]:  # noqa: ARG001
+    """A probe: further arms were planned only if programs did about as well as words."""
+    return [Arm(name="large", model=large)]
 
 
 def _ifeval_arms(large: Model, small: Model, runs: ProgramRuns) -> list[Arm]:  # noqa: ARG001

@@ -23,9 +23,9 @@ class Comparison(NamedTuple):
 class SetLabels:
     """The words for one set."""
 
-    main: str
-    """The arm whose difference to the best member is the set's main result."""
-    planned: int
+    main: str | None
+    """The arm whose difference to the best member is the set's main result; None for a probe."""
+    planned: int = 0
     """Answers of that arm that are planned: looks before that are paid for."""
     arms: Mapping[str, str]
     members: tuple[str, ...] = ("large", "small")
@@ -47,10 +47,6 @@ _COUNTED = {
     "synthesis-2+2": f"the paper's synthesis, {_MIXED}",
     "self-4": f"`self`, {_FOUR}",
 }
-_COUNTED_COMPARISONS = (
-    Comparison("Equal draws", "vote-2+2", "vote-4"),
-    Comparison("Counting against writing", "vote-2+2", "synthesis-2+2"),
-)
 
 SETS: Mapping[str, SetLabels] = {
     "humaneval": SetLabels(
@@ -95,21 +91,22 @@ SETS: Mapping[str, SetLabels] = {
     "gsm8k": SetLabels(
         main="vote-2+2",
         planned=600,
-        arms={**_COUNTED, "modes-4": "`vote` of two modes, 1.5B×2 in words and ×2 as programs"},
-        oracles=_ORACLES,
-        comparisons=(
-            *_COUNTED_COMPARISONS,
-            Comparison("Two modes against one, equal draws", "modes-4", "vote-4"),
-        ),
-        confidences={"vote-4": {"alike": "how alike the words of the drafts are"}},
-    ),
-    "gsm8k-programs": SetLabels(
-        main="vote-2+2",
-        planned=600,
         arms=_COUNTED,
         oracles=_ORACLES,
-        comparisons=_COUNTED_COMPARISONS,
+        comparisons=(
+            Comparison("Equal draws", "vote-2+2", "vote-4"),
+            Comparison("Counting against writing", "vote-2+2", "synthesis-2+2"),
+            Comparison("Counting against writing", "vote-4", "self-4"),
+        ),
+        confidences={
+            arm: {
+                "agreeing": "the share of the drafts that come to the same number",
+                "alike": "how alike the words of the drafts are",
+            }
+            for arm in ("vote-4", "vote-2+2")
+        },
     ),
+    "gsm8k-programs": SetLabels(main=None, arms={BASE: _ALONE[BASE]}),
     "ifeval": SetLabels(
         main="synthesis-2+2",
         planned=100,

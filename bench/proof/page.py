@@ -81,8 +81,9 @@ def describe_set(
     if not rows:
         yield "No item has all the answers yet that a row needs."
         return
-    yield from _main_sentence(labels, outcomes, looks, confidence)
-    yield ""
+    if labels.main is not None:
+        yield from _main_sentence(labels, labels.main, outcomes, looks, confidence)
+        yield ""
     yield from _table(labels, rows)
     yield ""
     if missing := [label for name, label in labels.arms.items() if name not in rows]:
@@ -90,21 +91,26 @@ def describe_set(
         yield ""
     yield from _oracles(labels, outcomes)
     yield from _equal_resources(labels, outcomes, rows)
-    yield from _losses(labels, rows)
+    if labels.main is not None:
+        yield from _losses(labels, rows)
     yield from _confidence_lines(labels, outcomes)
 
 
 def _main_sentence(
-    labels: SetLabels, outcomes: Sequence[Outcome], looks: Sequence[Look], confidence: float
+    labels: SetLabels,
+    ours: str,
+    outcomes: Sequence[Outcome],
+    looks: Sequence[Look],
+    confidence: float,
 ) -> Iterator[str]:
-    main = compare(outcomes, labels.main, BASE, confidence)
+    main = compare(outcomes, ours, BASE, confidence)
     if main is None:
-        yield "The main comparison has no two items yet."
+        yield f"{labels.arms[ours]} against {labels.arms[BASE]} is not measured yet."
         return
     names = labels.arms
     verdict = "better" if main.low > 0 else "worse" if main.high < 0 else "no difference is shown"
     yield (
-        f"**{names[labels.main]} against {names[BASE]}, {main.prompts} items:"
+        f"**{names[ours]} against {names[BASE]}, {main.prompts} items:"
         f" {_points(main.value)} points, {100 * confidence:.2f} % interval"
         f" {_points(main.low)} to {_points(main.high)}: {verdict}.**"
     )
@@ -195,11 +201,11 @@ def _losses(labels: SetLabels, rows: Mapping[str, Row]) -> Iterator[str]:
         for name, row in rows.items()
         if row.difference is not None and row.difference.value < 0 and name not in labels.members
     ]
+    if not any(name not in labels.members for name in rows):
+        return
     yield "### Where a mixture loses"
     yield ""
-    if not any(name not in labels.members for name in rows):
-        yield "No mixture is drawn yet."
-    elif not lost:
+    if not lost:
         yield "No mixture of the table has fewer right than the 1.5B alone."
     for name, difference in sorted(lost, key=lambda pair: pair[1].value):
         surely = " (the interval excludes 0)" if difference.high < 0 else ""

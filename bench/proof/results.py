@@ -20,6 +20,7 @@ from bench.proof.scoring import SCORERS
 
 from mixtura import MixturaError
 from mixtura.core.similarity import cosine_similarity, tfidf_vectors
+from mixtura.patterns.final_answer import extract_number
 from mixtura.programs.code_blocks import extract_program
 from mixtura.programs.examples import make_test, read_examples
 
@@ -111,13 +112,18 @@ def measure_confidence(
     set_name: str, item: Item, answer: str, texts: Sequence[str], runs: ProgramRuns
 ) -> dict[str, float]:
     """
-    Of an answer among several *texts*: how alike they are, and of programs the share that does the
-    same on the examples of the prompt, and the share of these that the answer passes.
+    Of an answer among several *texts*: how alike they are, and the share that come to the same
+    number, or of programs do the same on the examples of the prompt, and the share of these that
+    the answer passes.
     """
     if len(texts) < 2:
         return {}
     vectors = tfidf_vectors([answer, *texts])
     found = {"alike": sum(cosine_similarity(vectors[0], v) for v in vectors[1:]) / len(texts)}
+    if set_name == "gsm8k":
+        number = extract_number(answer)
+        same = [text for text in texts if number is not None and extract_number(text) == number]
+        found["agreeing"] = len(same) / len(texts)
     if set_name == "humaneval":
         prompt, function = item.request.messages[-1].text, item.row["entry_point"]
         if examples := read_examples(prompt, function):
