@@ -32,7 +32,7 @@ FILES = {
     '[models.m]\nmodel = "café"\n'.encode("latin-1"): (2, "save the file as UTF-8"),
     b'default = "a\0b"\n': (1, "a NUL character"),
     b"\x1f\x8b\x08\0\0": (1, "save the file as UTF-8"),
-    b'[models.m]\nmodel = "C:\\Users\\me.gguf"\n': (2, "stands in single quotes"),
+    b'[models.m]\nmodel = "C:\\Users\\me.gguf"\n': (2, "goes into single quotes"),
     # other languages, the same thing twice
     b'{"default": "m"}': (1, "expected KEY = VALUE"),
     b"default: m\n": (1, "expected KEY = VALUE"),
