@@ -71,7 +71,7 @@ FOLLOWED = {
         ["SECTION 1\na\nSECTION 2\nb"], ["SECTION 1\na", "Section 1 a Section 2 b"],
     ),
     "detectable_format:json_format": (
-        {}, ['{"a": [1]}', '```json\n{"a": 1}\n```'], ["{a: 1}", 'Here: {"a": 1}'],
+        {}, ['{"a": [1]}', '```json\n{"a": 1}\n```'], ["{a: 1}", 'Here: {"a": 1}', "[" * 5000],
     ),
     "detectable_format:title": ({}, ["<<The Sea>>\nIt is wet."], ["<The Sea>", "<<  >>"]),
     "combination:two_responses": (

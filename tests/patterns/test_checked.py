@@ -172,8 +172,12 @@ def test_an_answer_with_a_schema_is_one_that_fits_it():
 
 
 @pytest.mark.parametrize(
-    ("bad", "good"), [("[" * 5000 + "]" * 5000, "{}"), ("NaN", "1"), ("{", "```json\n{}\n```")]
-)
+    ("bad", "good"),
+    [
+        ("[" * 5000 + "]" * 5000, "{}"), ("[" * 201 + "]" * 201, "[" * 200 + "]" * 200),
+        ("NaN", "1"), ("{", "```json\n{}\n```"),
+    ],
+)  # fmt: skip
 def test_hostile_json_fits_nothing_and_a_fence_is_no_fault(bad, good):
     assert check_answers({}, [bad, good]) == [False, True]
 

@@ -133,6 +133,21 @@ def conversation(texts):
     return Request(messages, tools=(tool,), extra={"metadata": {"note": take(50)}})
 
 
+@pytest.mark.parametrize("levels", [150, 600, 5000])
+def test_an_item_deep_inside_the_arguments_of_a_call_is_hidden_too(levels):
+    arguments = "[" * levels + '"ada@example.org"' + "]" * levels
+    call = ToolCall("call_1", "look_up", arguments)
+    given = Message("tool", "none", tool_call_id="call_1")
+    request = Request((Message("user", "Again."), Message("assistant", "", (call,)), given))
+    with running(lambda record: Script(text=record.prompt)) as upstream:
+        hosted = OpenAI("hosted", upstream.base_url())
+        answer = asyncio.run(Pseudonymized(hosted, ITEMS).complete(request))
+        (sent,) = upstream.records
+
+    assert "ada@example.org" not in json.dumps(sent.body)
+    assert "ada@example.org" in answer.text
+
+
 def test_of_1000_planted_items_none_leaves_and_all_come_back():
     items, sentences = planted()
     request = conversation(sentences)

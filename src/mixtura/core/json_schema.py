@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, cast
 from urllib.parse import unquote
 
+from mixtura.core.json_text import read_json_text
 from mixtura.core.text import unknown_name_message
 
 Schema = Mapping[str, Any] | bool
@@ -43,10 +43,10 @@ def find_mismatches(schema: Schema, data: Any) -> list[str]:
 def read_json_answer(text: str) -> Any:
     """
     The data of an answer that is JSON, alone or in a fence. Raises ValueError for anything else,
-    NaN and Infinity too, and RecursionError for what is nested too deep.
+    NaN, Infinity and more than MAX_REQUEST_DEPTH levels too.
     """
     fenced = _FENCED.match(text)
-    return json.loads(fenced[1] if fenced else text, parse_constant=_refuse_constant)
+    return read_json_text(fenced[1] if fenced else text, _refuse_constant)
 
 
 _FENCED = re.compile(r"\A\s*```(?:json)?[ \t]*\n(.*?)\n?```\s*\Z", re.DOTALL)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Callable
 from typing import Any, TypeVar, overload
 
 import msgspec
@@ -117,6 +119,24 @@ def decode_json(data: bytes, kind: Any = Any) -> Any:
         return msgspec.json.decode(repair_json(repair_texts(data), b"null"), type=kind)
     except (UnicodeDecodeError, RecursionError) as error:
         raise msgspec.DecodeError(f"it cannot be read: {error}") from None
+
+
+def read_json_text(text: str, parse_constant: Callable[[str], Any] | None = None) -> Any:
+    """
+    The data of a text from outside: an answer, a call's arguments. *parse_constant* as in
+    ``json.loads``. Raises ValueError for what is no JSON or has more than MAX_REQUEST_DEPTH
+    levels, so that it can be walked recursively.
+    """
+    try:
+        data = json.loads(text, parse_constant=parse_constant)
+    except RecursionError:  # how deep Python itself reads is not the same in all its versions
+        raise ValueError(_TOO_DEEP) from None
+    if is_deeper_than(data, MAX_REQUEST_DEPTH):
+        raise ValueError(_TOO_DEEP)
+    return data
+
+
+_TOO_DEEP = f"it is nested more than {MAX_REQUEST_DEPTH} levels deep"
 
 
 def is_deeper_than(data: Any, most: int) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,6 +20,7 @@ from inspect_ai.model import (
 from inspect_ai.tool import ToolCall, ToolInfo
 
 from mixtura.billing.price import Pricer, total_cost
+from mixtura.core.json_text import read_json_text
 from mixtura.core.types import (
     Charge,
     Completion,
@@ -77,7 +77,7 @@ def _parse_tool_call(call: MixturaToolCall, known: set[str]) -> ToolCall:
     arguments: Any = {}
     problem = None if call.name in known else f"there is no tool called {call.name}"
     try:
-        arguments = json.loads(call.arguments or "{}")
+        arguments = read_json_text(call.arguments or "{}")
     except ValueError as error:
         problem = f"the arguments are not JSON: {error}"
     if not isinstance(arguments, dict):

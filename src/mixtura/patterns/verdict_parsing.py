@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar, cast
 
+from mixtura.core.json_text import read_json_text
 from mixtura.core.text import strip_invisible
 from mixtura.core.types import Completion
 
@@ -289,8 +290,8 @@ def _flatten_trailing_object(text: str) -> str:
         return text
     for start in [match.start() for match in re.finditer(r"^\s*\{", text[:end], re.MULTILINE)][-4:]:
         try:
-            json.loads(text[start:end])
-        except (ValueError, RecursionError):
+            read_json_text(text[start:end])
+        except ValueError:
             continue
         return f"{text[:start]}\n{' '.join(text[start:end].split())}{text[end:]}"
     return text

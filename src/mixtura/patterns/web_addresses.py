@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
 from urllib.parse import unquote
 
+from mixtura.core.json_text import read_json_text
 from mixtura.patterns.host_names import break_dots, is_ip, normalize_host, normalize_path
 from mixtura.patterns.word_readings import WordReading, read_word
 
@@ -85,18 +86,18 @@ def defang(text: str, suspects: SuspectAddresses) -> str:
 def defang_json(arguments: str, suspects: SuspectAddresses) -> str:
     """The same for JSON text: every string in it; what is no JSON, as a text."""
     try:
-        read = json.loads(arguments)
-        changed = _defang_value(read, suspects)
-        return arguments if changed == read else json.dumps(changed, ensure_ascii=False)
-    except (ValueError, RecursionError):
+        read = read_json_text(arguments)
+    except ValueError:
         return defang(arguments, suspects)
+    changed = _defang_value(read, suspects)
+    return arguments if changed == read else json.dumps(changed, ensure_ascii=False)
 
 
 def find_strings(arguments: str) -> list[str]:
     """The strings of JSON text, as they are behind its escapes; of what is no JSON, the text."""
     try:
-        waiting: list[Any] = [json.loads(arguments)]
-    except (ValueError, RecursionError):
+        waiting: list[Any] = [read_json_text(arguments)]
+    except ValueError:
         return [arguments]
     found: list[str] = []
     while waiting:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import cache
 from typing import Any, cast
 
+from mixtura.core.json_text import read_json_text
 from mixtura.core.types import (
     Completion,
     Message,
@@ -187,8 +188,8 @@ def _change_parts(parts: Sequence[Part], change: ChangeRow) -> tuple[Part, ...]:
 def _change_json(text: str, change: ChangeRow) -> str:
     """JSON text, changed in its strings, however they are escaped; as a text where it is none."""
     try:
-        data = json.loads(text)
-    except (ValueError, RecursionError):
+        data = read_json_text(text)
+    except ValueError:
         return change((text,))[0]
     changed = _change_data(data, change, numbers=True)
     return text if changed == data else json.dumps(changed, ensure_ascii=False)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import html
-import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, cast
@@ -12,6 +11,7 @@ from typing import Any, NamedTuple, cast
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
+from mixtura.core.json_text import read_json_text
 from mixtura.protocols.thoughts.parser import without_thoughts
 
 PYTHON = ("", "python", "python3", "py", "py3", "python2", "ipython", "ipython3", "pycon", "code")
@@ -123,8 +123,8 @@ def _program_from_json(reply: str, entry_point: str) -> str | None:
     if not text.startswith("{"):
         return None
     try:
-        read: Any = json.loads(text)
-    except (ValueError, RecursionError):
+        read: Any = read_json_text(text)
+    except ValueError:
         return None
     texts = [one for one in cast(dict[str, Any], read).values() if isinstance(one, str)]
     programs = [one for one in texts if f"def {entry_point}" in one]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import difflib
-import json
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from mixtura.core.errors import ConfigError
+from mixtura.core.json_text import read_json_text
 from mixtura.core.missing_packages import missing_package_text
 
 InstructionArguments = Mapping[str, Any]
@@ -218,7 +218,7 @@ def _is_json(answer: str, given: InstructionArguments) -> bool:  # noqa: ARG001
     # JSON in a block of code is JSON, as in the published checks.
     text = re.sub(r"^```(?:json)?|```$", "", answer.strip(), flags=re.IGNORECASE)
     try:
-        json.loads(text)
+        read_json_text(text)
     except ValueError:
         return False
     return True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import replace
@@ -13,6 +12,7 @@ from mixtura.billing.spending_caps import Spend
 from mixtura.core.call_ledger import open_ledger
 from mixtura.core.errors import MixturaError
 from mixtura.core.events import Emit, Event, Notice, Token, ToolCallChunk
+from mixtura.core.json_text import read_json_text
 from mixtura.core.model import Model, Wrapper
 from mixtura.core.redaction import redact_secrets
 from mixtura.core.text import to_one_line
@@ -227,8 +227,8 @@ class _SearchTurn:
 
 def _read_query(arguments: str) -> str:
     try:
-        given: Any = json.loads(arguments)
-    except (ValueError, RecursionError):
+        given: Any = read_json_text(arguments)
+    except ValueError:
         return ""
     query = cast("dict[str, Any]", given).get("query") if isinstance(given, dict) else None
     return query.strip()[:MAX_QUERY_CHARS] if isinstance(query, str) else ""
