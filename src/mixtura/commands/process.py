@@ -9,6 +9,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from pathlib import Path
@@ -200,12 +201,27 @@ def _kill_marked(run: str) -> None:
     """Kill every process that inherited the run's mark, again until there is none."""
     mark = f"{RUN_VARIABLE}={run}".encode()
     for _ in range(5):  # one that forks while it is looked for is found the next time
-        found = [pid for pid in _own_processes() if mark in _read_environment(pid)]
-        if not found:
+        environments = {pid: _read_environment(pid) for pid in _own_processes()}
+        found = [pid for pid, environment in environments.items() if mark in environment]
+        if not found and not any(
+            _is_changing_program(pid)
+            for pid, environment in environments.items()
+            if not environment
+        ):
             return
         for pid in found:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
+        time.sleep(0 if found else 0.01)
+
+
+def _is_changing_program(pid: int) -> bool:
+    """Whether a process without an environment may be in the middle of ``exec``."""
+    try:
+        # Neither a zombie nor a part of the kernel, which have no environment either.
+        return bool(Path(f"/proc/{pid}/exe").readlink())
+    except OSError:
+        return False
 
 
 def _own_processes() -> list[int]:
