@@ -8,9 +8,9 @@ import pytest
 
 from tests.support import shell as in_process
 
-pytest.importorskip("datasets")
-arrow = pytest.importorskip("pyarrow")
-parquet = pytest.importorskip("pyarrow.parquet")
+pytest.importorskip("datasets", reason="the package datasets is not installed")
+arrow = pytest.importorskip("pyarrow", reason="the package pyarrow is not installed")
+parquet = pytest.importorskip("pyarrow.parquet", reason="the package pyarrow is not installed")
 
 desk, shell = in_process.desk, in_process.shell
 DRY = ("batch", "data", "out", "--format", "dataset", "--dry-run", "-m", "ann")
