@@ -97,9 +97,8 @@ def redacted_excerpt(value: object, most: int = 40) -> str:
             if isinstance(value, str | int | float)
             else type(value).__name__
         )
-    text = mask_keys(
-        redact_secrets(text)
-    )  # before it is cut: the beginning of a secret might pass for none
+    # Before it is cut: the beginning of a secret might pass for none.
+    text = mask_keys(redact_secrets(text))
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
