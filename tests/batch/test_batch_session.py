@@ -17,9 +17,9 @@ from mixtura.batch.part_file import PartFile, begin_with_copy
 from mixtura.batch.resume import RUNNING, STATE
 from mixtura.batch.row_lines import RowLines
 from mixtura.batch.runner import BatchRunner
-from mixtura.core.errors import ConfigError
+from mixtura.core.errors import ConfigError, StoreError
 from mixtura.core.types import Completion, Message, Request
-from mixtura.storage.batch_journal import MIGRATIONS, BatchJournal, FailedRow
+from mixtura.storage.batch_journal import MIGRATIONS, BatchJournal, FailedRow, SpentAmount
 from tests.support.batch_sessions import BatchFolder, price
 
 
@@ -175,6 +175,37 @@ def test_many_calls_are_kept_together_and_found_with_and_without_an_index(tmp_pa
         journal.write(calls=[(keys[0], b"a second answer")])
 
         assert before == journal.find_calls(keys) == dict(calls)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 511, 512, 513, 1100])
+def test_a_group_of_calls_is_kept_with_what_it_costs_however_many_they_are(tmp_path, count):
+    calls = [(n.to_bytes(20, "big"), b"%d" % n) for n in range(count)]
+    spent = [
+        SpentAmount("answer", "Ünë 'x' \"y\"", count, 3, 4, 0.1, 0),
+        SpentAmount("refused", "b", 1, 0, 0, 0.0, 1),
+    ]
+    twice = [SpentAmount(*one[:2], *(2 * number for number in one[2:])) for one in spent]
+    with closing(BatchJournal(tmp_path / "journal")) as journal:
+        for start in (b"a", b"b"):
+            group = [(start + key[1:], body) for key, body in calls]
+            journal.keep_calls([part for call in group for part in call], spent)
+        kept, amounts = journal.read_kept_after(count)
+
+        assert [(one.key, one.body) for one in kept] == group
+        assert amounts == twice == journal.read_spent()
+
+
+def test_a_group_of_calls_that_cannot_be_kept_leaves_neither_calls_nor_costs(tmp_path):
+    call, spent = [b"k" * 20, b"{}"], SpentAmount("answer", "m", 1, 2, 3, 0.5, 0)
+    with closing(BatchJournal(tmp_path / "journal")) as journal:
+        journal.keep_calls(call, [spent])
+        with pytest.raises(StoreError, match="cannot be written"):
+            journal.keep_calls([*call, b"x" * 20, None], [spent])  # a body is never null
+        with pytest.raises(StoreError, match="cannot be written"):
+            journal.keep_calls(call, [spent, spent._replace(dollars=None)])
+
+        assert journal.count_calls() == 1
+        assert journal.read_spent() == [spent]
 
 
 def test_a_kept_call_whose_place_was_not_cleared_is_not_lost(tmp_path):

@@ -18,7 +18,7 @@ from mixtura.batch.records import Record, Source
 from mixtura.core.errors import ConfigError
 from mixtura.core.types import Request
 from mixtura.protocols.openai.request_fingerprints import request_fingerprint
-from mixtura.storage.batch_journal import OccurrenceCounter
+from mixtura.storage.occurrence_counter import OccurrenceCounter
 
 MISTAKES_SHOWN = 20
 """Mistakes that are told one by one; of the others, how many there are."""

@@ -9,6 +9,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
+
 from mixtura.core.errors import StoreDamagedError
 from mixtura.storage.interfaces import Transaction
 from mixtura.storage.sqlite import SqliteStore
@@ -44,11 +46,27 @@ MIGRATIONS = (
     DROP TABLE calls;
     ALTER TABLE kept_calls RENAME TO calls;
     """,
+    # With this a group of calls and what they cost are one statement, which commits by itself.
+    """
+    ALTER TABLE calls ADD COLUMN spent TEXT;
+    CREATE TRIGGER spent_with_calls AFTER INSERT ON calls WHEN NEW.spent IS NOT NULL BEGIN
+      INSERT INTO spent SELECT
+        json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'),
+        json_extract(value, '$[3]'), json_extract(value, '$[4]'), json_extract(value, '$[5]'),
+        json_extract(value, '$[6]')
+      FROM json_each(NEW.spent) WHERE true
+      ON CONFLICT (kind, model) DO UPDATE SET calls = calls + excluded.calls,
+        prompt_tokens = prompt_tokens + excluded.prompt_tokens,
+        completion_tokens = completion_tokens + excluded.completion_tokens,
+        dollars = dollars + excluded.dollars, unpriced = unpriced + excluded.unpriced;
+    END;
+    """,
 )
 _KEYS_AT_ONCE = 500
-_ROWS_AT_ONCE = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+_ROWS_AT_ONCE = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 """Rows of one statement. SQLite gives Python's lock back for each statement that it runs, and what
 else this process does would go on between any two: two threads then wait for each other."""
+_amounts_encoder = msgspec.json.Encoder()
 
 
 class SpentAmount(NamedTuple):
@@ -257,8 +275,16 @@ class BatchJournal:
 
     def keep_calls(self, calls: Sequence[bytes], spent: Iterable[SpentAmount]) -> None:
         """Add calls, their keys and bodies in turn, and amounts."""
-        with self._store.transaction() as db:
-            _insert_calls_and_spent(db, calls, spent)
+        if not calls or len(calls) > 2 * _ROWS_AT_ONCE[-1]:
+            with self._store.transaction() as db:
+                _insert_calls_and_spent(db, calls, spent)
+            return
+        # The first row brings what all of them cost.
+        amounts = _amounts_encoder.encode([*spent]).decode()
+        values = [*calls[:2], amounts, *calls[2:]]
+        count = _rows_of_statement(len(calls) // 2)
+        values += [None] * (2 * count - len(calls))
+        self._store.execute_alone(_insert_group_statement(count), values)
 
     def keep_provider_batch(self, batch: SubmittedBatch, calls: Iterable[str] = ()) -> None:
         """Write down how a batch is, with its *calls* where it is new: numbered from 0."""
@@ -342,10 +368,24 @@ def _insert_rows(
     most = _ROWS_AT_ONCE[-1] * width
     for start in range(0, len(values), most):
         some = [*values[start : start + most]]
-        count = next(count for count in _ROWS_AT_ONCE if count * width >= len(some))
-        # One statement for any number of rows up to that, so that it is prepared once.
+        count = _rows_of_statement(len(some) // width)
         some += [None] * (count * width - len(some))
         db.execute(_insert_statement(table, count, width) + conflict, some)
+
+
+def _rows_of_statement(rows: int) -> int:
+    """Rows of the statement that is used for so many: it is prepared once for any number."""
+    return next(count for count in _ROWS_AT_ONCE if count >= rows)
+
+
+@cache
+def _insert_group_statement(count: int) -> str:
+    """*count* calls, and with the first one what all of them cost, as JSON."""
+    rows = ", ".join(["(?, ?, ?)"] + ["(?, ?, NULL)"] * (count - 1))
+    return (
+        "INSERT INTO calls (key, body, spent)"  # noqa: S608 - nothing of it is from outside
+        f" SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL"
+    )
 
 
 @cache
@@ -353,35 +393,3 @@ def _insert_statement(table: str, count: int, width: int) -> str:
     rows = ", ".join(["(" + ", ".join("?" * width) + ")"] * count)
     # The names are ours.
     return f"INSERT INTO {table} SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL"  # noqa: S608
-
-
-class OccurrenceCounter:
-    """
-    How often each key came before, on disk beyond a few megabytes: memory does not grow with the
-    input. Raises StoreError.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._store = SqliteStore(
-            folder / "occurrences.sqlite",
-            migrations=(
-                "CREATE TABLE seen (key BLOB PRIMARY KEY, times INTEGER NOT NULL) WITHOUT ROWID",
-            ),
-            called="temporary file",
-            remedy="is there room for temporary files?",
-        )
-
-    def count_earlier(self, keys: Sequence[bytes]) -> list[int]:
-        """For each key, in order, how often it was counted before; counts it."""
-        with self._store.transaction() as db:
-            return [
-                db.fetch_one(
-                    "INSERT INTO seen VALUES (?, 0) ON CONFLICT (key) DO UPDATE SET"
-                    " times = times + 1 RETURNING times",
-                    (key,),
-                )[0]
-                for key in keys
-            ]
-
-    def close(self) -> None:
-        self._store.close()

@@ -6,7 +6,7 @@ import sqlite3
 import threading
 import time
 import weakref
-from collections.abc import Callable, Collection, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
@@ -209,18 +209,23 @@ class SqliteStore:
         if not self._lock.acquire(timeout=lock_timeout):
             raise self._store_error("it is locked by another thread", busy=True)
         try:
-            # To the tenth of a second: nearly always what it was set to before.
-            left = round(max(until - time.monotonic(), 0.0), 1)
-            connection = self._open_connection(left)
+            connection = self._waiting_connection(max(until - time.monotonic(), 0.0))
             with self.translate_errors():
-                if left != self._busy_timeout:
-                    connection.execute(f"PRAGMA busy_timeout = {int(left * 1000)}")
-                    self._busy_timeout = left
                 connection.execute("BEGIN IMMEDIATE")
                 with commit_or_roll_back(connection, sqlite3.Error):
                     yield SqliteTransaction(connection, self)
         finally:
             self._lock.release()
+
+    def execute_alone(self, statement: str, values: Sequence[object]) -> None:
+        """
+        One statement as a transaction of its own. SQLite gives Python's lock back for each that it
+        runs: with other threads at work, BEGIN and COMMIT cost as much again. Raises StoreError.
+        """
+        with self._lock:
+            connection = self._waiting_connection(self._lock_timeout)
+            with self.translate_errors():
+                connection.execute(statement, values)
 
     @contextmanager
     def read_transaction(self) -> Generator[SqliteTransaction, None, None]:
@@ -247,6 +252,16 @@ class SqliteStore:
             yield
         except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter: in SQLite's own messages
             raise self._store_error(error, busy=is_lock_error(error)) from None
+
+    def _waiting_connection(self, seconds: float) -> sqlite3.Connection:
+        """The connection, which waits so long for a lock of another one."""
+        seconds = round(seconds, 1)  # nearly always what it was set to before
+        connection = self._open_connection(seconds)
+        if seconds != self._busy_timeout:
+            with self.translate_errors():
+                connection.execute(f"PRAGMA busy_timeout = {int(seconds * 1000)}")
+            self._busy_timeout = seconds
+        return connection
 
     def _store_error(self, error: object, *, busy: bool) -> StoreError:
         if busy:
@@ -302,10 +317,22 @@ class SqliteStore:
             connection.execute("ROLLBACK")
             raise StoreError(f"{self._called} was written by a newer Mixtura")
         for step in self._migrations[version:]:
-            for statement in step.split(";"):
+            for statement in _split_statements(step):
                 connection.execute(statement)
         connection.execute(f"PRAGMA user_version = {len(self._migrations)}")
         connection.execute("COMMIT")
+
+
+def _split_statements(script: str) -> Iterator[str]:
+    """The statements of *script*: those in a trigger are a part of one."""
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+    if statement.strip():  # the last one may do without its semicolon
+        yield statement
 
 
 def is_lock_error(error: Exception) -> bool:
