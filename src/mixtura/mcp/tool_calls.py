@@ -189,8 +189,8 @@ class ToolCalls:
         that may not be used here.
         """
         wanted = name or "default"
-        call = ApiCall(wanted, Request(()), options=MixtureOptions(**options))
         try:
+            call = ApiCall(wanted, Request(()), options=MixtureOptions(**options))
             choices = [
                 self._chooser.choose_mixture(call, rights) for rights in self._rights_of(client)
             ]

@@ -7,14 +7,19 @@ from typing import NamedTuple
 from mixtura.catalog import local_models
 from mixtura.config.config import Config
 from mixtura.config.plan import MixtureSpec, resolve_team
-from mixtura.config.requested_team import RequestedTeam, TeamFields, read_team
+from mixtura.config.requested_team import RequestedTeam
 from mixtura.core.errors import ConfigError
 from mixtura.server.access import ApiClient
-from mixtura.server.apis.base import ApiCall, ApiError, MixtureOptions
+from mixtura.server.apis.base import (
+    AGGREGATOR,
+    PROPOSERS,
+    ApiCall,
+    ApiError,
+    MixtureOptions,
+)
 from mixtura.server.frontend_requests import is_frontend_request
 
 DEFAULT_NAME = "default"
-BASE, PROPOSERS, AGGREGATOR = "mixtura.mixture", "mixtura.proposers", "mixtura.aggregator"
 
 
 class MixtureChoice(NamedTuple):
@@ -49,12 +54,12 @@ class MixtureChooser:
         """
         The mixture that a call names or describes.
 
-        Raises ApiError: 400 for what is no name, 403 for what the client may not use, 404 for what
-        is unknown. A key's rights are checked twice: for the names in the call, before anything is
-        looked up, so that no one learns what else there is; and for the members of the resulting
-        plan, so that it has none that nobody named.
+        Raises ApiError: 400 for what is no mixture, 403 for what the client may not use, 404 for
+        what is unknown. A key's rights are checked twice: for the names in the call, before
+        anything is looked up, so that no one learns what else there is; and for the members of the
+        resulting plan, so that it has none that nobody named.
         """
-        team = _read_team(call)
+        team = call.team
         client.require_model_access(team.names)
         if team.nested:
             message = f"`{team.nested}` takes names: a mixture written as one goes into `model`"
@@ -140,19 +145,6 @@ class MixtureChooser:
             return self._config.mixture_spec(name)
         except ConfigError as error:
             raise _unknown_model_error(str(error), param) from None
-
-
-def _read_team(call: ApiCall) -> RequestedTeam:
-    """The team that a call names. Raises ApiError (400) for what follows no grammar of names."""
-    options = call.options
-    base, field = (options.mixture, BASE) if options.mixture else (call.model, "model")
-    try:
-        return read_team(
-            base, options.proposers, options.aggregator, options.layers,
-            TeamFields(field, PROPOSERS, AGGREGATOR),
-        )  # fmt: skip
-    except ConfigError as error:
-        raise ApiError(400, str(error), param=error.key) from None
 
 
 def _unknown_model_error(message: str, param: str) -> ApiError:

@@ -9,11 +9,16 @@ from typing import Annotated, Any, Literal, NamedTuple, Protocol, runtime_checka
 
 import msgspec
 
+from mixtura.config.requested_team import RequestedTeam, TeamFields, read_team
 from mixtura.config.schema import AggregatorTable, ProposerTable
+from mixtura.core.errors import ConfigError
 from mixtura.core.events import ToolCallChunk
 from mixtura.core.quantities import Dollars, PositiveSeconds
 from mixtura.core.types import Completion, Json, Request
 from mixtura.server.apis.tool_names import Toolbox
+
+BASE, PROPOSERS, AGGREGATOR = "mixtura.mixture", "mixtura.proposers", "mixtura.aggregator"
+"""The fields that name a mixture and its members, beside ``model``."""
 
 
 class MixtureOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -93,11 +98,27 @@ class ApiCall:
     """Its answer is stored; None where it is not."""
     truncate: bool = False
     """The oldest messages may be left out where all of them do not fit."""
+    team: RequestedTeam = field(init=False, repr=False, compare=False)
+    """The names in it, read. Raises ApiError (400), when a call is made, where they cannot be."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "team", _read_team(self.model, self.options))
 
     def request_for_choice(self, choice: int) -> Request:
         """The request that the answer *choice* is for: those to one prompt are neighbours."""
         requests = (self.request, *self.more)
         return requests[choice * len(requests) // self.n]
+
+
+def _read_team(model: str, options: MixtureOptions) -> RequestedTeam:
+    base, field = (options.mixture, BASE) if options.mixture else (model, "model")
+    try:
+        return read_team(
+            base, options.proposers, options.aggregator, options.layers,
+            TeamFields(field, PROPOSERS, AGGREGATOR),
+        )  # fmt: skip
+    except ConfigError as error:
+        raise ApiError(400, str(error), param=error.key) from None
 
 
 class AnyBody(Protocol):
