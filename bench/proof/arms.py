@@ -69,7 +69,9 @@ def _alone(large: Model, small: Model) -> list[Arm]:
 
 def _humaneval_arms(large: Model, small: Model, runs: ProgramRuns) -> list[Arm]:
     checked = Checked(run_program=runs.run_examples)
-    tested = Checked(run_program=runs.run_examples, tester=large)
+    # As long as an answer: a small model may write one test after another without an end.
+    tests = Sampling(temperature=0.0, max_tokens=CODE_TOKENS)
+    tested = Checked(run_program=runs.run_examples, tester=large, sampling=tests)
 
     def seats(*members: tuple[Model, int]) -> list[Proposer]:
         return _seats(CODE_TOKENS, *members)

@@ -78,6 +78,9 @@ SETS: Mapping[str, SetLabels] = {
             Comparison("Less work, equal draws", "checked-1+1", "checked-2"),
             Comparison("Choosing against writing", "checked-2+2", "synthesis-2+2"),
             Comparison("Choosing against writing", "checked-4", "self-4"),
+            Comparison("Checks against a judge", "checked-2+2", "rank-2+2"),
+            Comparison("Checks against a judge", "checked-4", "rank-4"),
+            Comparison("With written tests, too", "tested-2+2", "checked-2+2"),
         ),
         confidences={
             arm: {
@@ -97,6 +100,7 @@ SETS: Mapping[str, SetLabels] = {
             Comparison("Equal draws", "vote-2+2", "vote-4"),
             Comparison("Counting against writing", "vote-2+2", "synthesis-2+2"),
             Comparison("Counting against writing", "vote-4", "self-4"),
+            Comparison("Counting against a judge", "vote-4", "rank-4"),
         ),
         confidences={
             arm: {
