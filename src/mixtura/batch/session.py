@@ -91,6 +91,12 @@ class BatchSession:
         self._report()
         return self._build_outcome("done")
 
+    async def describe_interrupted(self) -> BatchOutcome:
+        """How a batch stands that ``run`` did not come to the end of: it was called off."""
+        self._interrupted = True
+        self._report()
+        return self._build_outcome("interrupted")
+
     async def collect_paid_rows(self) -> list[FinishedRow]:
         """
         Rows that are over and stand behind one that is not, for a batch that will not go on: those
