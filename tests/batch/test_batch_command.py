@@ -237,6 +237,7 @@ def test_failed_rows_are_written_with_their_cause_and_put_in_place_when_retried(
     mended = batch("in.jsonl", "out.jsonl", "--retry-failed")
 
     assert (again.code, mended.code) == (3, 0)
+    assert "The reason: " in again.err
     assert len(upstream.records) - asked == 3
     assert [line["custom_id"] for line in read_lines(batch.folder / "out.jsonl")] == names
     assert not (batch.folder / "out.errors.jsonl").exists()
@@ -351,9 +352,16 @@ def test_a_dry_run_asks_nothing(batch, upstream):
 
     text = batch("in.jsonl", "out.jsonl", "--dry-run").out
     data = batch("in.jsonl", "out.jsonl", "--dry-run", "--json").json
+    short = batch(
+        "in.jsonl", "out.jsonl", "--dry-run", "--max-tokens", "9", "--max-cost", "0.0001"
+    )  # fmt: skip
 
     assert text.startswith("7 rows, 21 calls, at most ")
+    assert "Without --max-tokens" in text
+    assert "--max-cost" not in text
     assert (data["rows"], data["calls"]) == (7, 21)
+    assert "Without --max-tokens" not in short.out
+    assert "That is more than --max-cost $0.0001" in short.out
     assert not upstream.records
     assert sorted(path.name for path in batch.folder.iterdir()) == ["in.jsonl", "mixtura.toml"]
 

@@ -173,7 +173,7 @@ def describe_changes(before: Command, now: Command) -> list[str]:
 
 
 def _describe_setting(value: Any) -> str:
-    return "not given" if value is None else str(value)
+    return "not given" if value is None else "given" if value is True else str(value)
 
 
 def _output_exists_message(files: BatchFiles, changes: Sequence[str]) -> str:

@@ -88,6 +88,8 @@ class BatchSession:
         start = self.start
         self.progress.earlier = start.rows
         self.progress.done, self.progress.failed = start.rows - start.failed, start.failed
+        failed = self.calls.journal.read_failed() if start.failed else ()
+        self._common_failure = find_common_failure(one.body for one in failed)
         self._report()
         return self._build_outcome("done")
 

@@ -19,7 +19,12 @@ from mixtura.terminal import format_dollars
 
 
 def print_forecast(
-    config: Config, plan: MixtureSpec, batch_input: BatchInput, *, as_json: bool
+    config: Config,
+    plan: MixtureSpec,
+    batch_input: BatchInput,
+    *,
+    max_cost: float | None,
+    as_json: bool,
 ) -> int:
     """Ask nothing: how many rows and calls there are, and what they may cost at most."""
     outline = config.builder.build_outline(plan)
@@ -47,10 +52,16 @@ def print_forecast(
         f"{pluralize_count(rows, 'row')}, {pluralize_count(calls, 'call')},"
         f" at most {pluralize_count(worst.tokens, 'token')}, {price}."
     )
+    assumed = f"Without --max-tokens, {DEFAULT_ANSWER_TOKENS:,} tokens per answer are assumed. "
     click.echo(
-        f"Without --max-tokens, {DEFAULT_ANSWER_TOKENS:,} tokens per answer are assumed."
-        " Calls already in the journal, retries and fallbacks are not taken into account."
+        ("" if batch_input.form.sampling.max_tokens else assumed)
+        + "Calls already in the journal, retries and fallbacks are not taken into account."
     )
+    if max_cost is not None and most is not None and most > max_cost:
+        click.echo(
+            f"That is more than --max-cost {format_dollars(max_cost)}: the batch stops if it comes"
+            " to that."
+        )
     if most is not None and least is not None and least < most:
         click.echo(
             f"{format_dollars(most)} now, {format_dollars(least)} as provider batches"

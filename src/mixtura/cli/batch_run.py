@@ -139,7 +139,9 @@ def run_batch(options: BatchOptions) -> int:
                 config, plan, options.mixture, options.proposers, options.aggregator
             )
         if options.dry_run:
-            return print_forecast(config, plan, batch_input, as_json=options.as_json)
+            return print_forecast(
+                config, plan, batch_input, max_cost=options.max_cost, as_json=options.as_json
+            )
         download_embedded(config, plan)
         try:
             outcome = _run(config, plan, models, batch_input, files, options, stack)
