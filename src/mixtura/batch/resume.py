@@ -111,11 +111,7 @@ def _find_point(
         if not _has_size(kept, size, exactly=exactly):
             rows = 0
             if exactly and keeps:
-                other = known.get(OUTPUT, files.output.name)
-                why = "it was changed since"
-                if other != files.output.name:
-                    why = f"the journal has gone on with {other}"
-                raise ConfigError(_output_exists_message(files, [why]))
+                raise ConfigError(_output_exists_message(files, [_describe_new_size(files, known)]))
             notes.append(f"{kept} is not as the journal has it: it is made anew.")
     done = finished and rows == checked.rows
     return _take_up(calls, files, command, checked, rows, notes, done, finished, retry_failed)
@@ -186,6 +182,12 @@ def _output_exists_message(files: BatchFiles, changes: Sequence[str]) -> str:
         f"{files.output} exists, and there is no journal {files.journal} that it was made with:"
         " give another file, or --overwrite to replace it"
     )
+
+
+def _describe_new_size(files: BatchFiles, known: Mapping[str, str]) -> str:
+    other = known.get(OUTPUT, files.output.name)
+    gone_on = other != files.output.name
+    return f"the journal has gone on with {other}" if gone_on else "it was changed since"
 
 
 def _has_size(file: Path, size: int, *, exactly: bool) -> bool:

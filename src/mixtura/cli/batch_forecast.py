@@ -57,11 +57,7 @@ def print_forecast(
         ("" if batch_input.form.sampling.max_tokens else assumed)
         + "Calls already in the journal, retries and fallbacks are not taken into account."
     )
-    if max_cost is not None and most is not None and most > max_cost:
-        click.echo(
-            f"That is more than --max-cost {format_dollars(max_cost)}: the batch stops if it comes"
-            " to that."
-        )
+    _warn_of_cap(most, max_cost)
     if most is not None and least is not None and least < most:
         click.echo(
             f"{format_dollars(most)} now, {format_dollars(least)} as provider batches"
@@ -70,6 +66,14 @@ def print_forecast(
     if unknown:
         click.echo(f"No price is known for {', '.join(map(to_one_line, unknown))}.")
     return cli.ANSWERED
+
+
+def _warn_of_cap(most: float | None, max_cost: float | None) -> None:
+    if max_cost is not None and most is not None and most > max_cost:
+        click.echo(
+            f"That is more than --max-cost {format_dollars(max_cost)}: the batch stops if it comes"
+            " to that."
+        )
 
 
 def _batch_cost(config: Config, call: ExpectedCall) -> float | None:

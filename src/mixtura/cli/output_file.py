@@ -22,7 +22,7 @@ def check_writable(file: Path, option: str) -> None:
     except OSError as error:  # a name that is too long, say
         raise ConfigError(f"{option}: {file} cannot be written: {error.strerror}") from None
     except RuntimeError:  # before Python 3.13
-        target = file
+        is_folder, target = False, file
     if target.is_symlink():
         raise ConfigError(f"{option}: {file} is a link that leads to itself")
     folders = (file.parent, target.parent)
