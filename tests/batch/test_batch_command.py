@@ -135,6 +135,31 @@ def test_standard_input_goes_to_standard_output(batch):
     assert json.loads(done.out)["custom_id"] == "x"
 
 
+def test_what_went_to_standard_output_names_no_file_that_is_gone(batch, upstream):
+    def script(record):
+        bad = "one that fails" in str(record.body)
+        return Script("x", ever=unavailable) if bad else Script("Yes.")
+
+    upstream.otherwise = script
+    rows = b'"one that fails"\n"fine"\n'
+
+    done = batch("-", "-", stdin=rows)
+    told = batch("-", "-", "--json", stdin=rows)
+    stopped = batch("-", "-", "--max-cost", "0.02", stdin=rows)
+
+    assert (done.code, told.code, stopped.code) == (3, 3, 4), done.err
+    assert [json.loads(line)["custom_id"] for line in done.out.splitlines()] == ["2"]
+    first, *said = done.err.splitlines()
+    assert json.loads(first)["custom_id"] == "1"
+    assert "HTTP 503" in json.loads(first)["error"]["message"]
+    assert said[0].endswith(": standard output")
+    assert "tmp" not in done.err
+    assert "--retry-failed" not in done.err
+    end = json.loads(told.err.splitlines()[-1])
+    assert (end["output"], end["errors"], end["journal"]) == (None, None, None)
+    assert "give it a --journal" in stopped.err
+
+
 def test_pictures_go_with_their_prompts(batch, upstream):
     picture = b"\x89PNG\r\n\x1a\n" + bytes(20)
     (batch.folder / "cat.png").write_bytes(picture)
@@ -212,6 +237,7 @@ def test_failed_rows_are_written_with_their_cause_and_put_in_place_when_retried(
     mended = batch("in.jsonl", "out.jsonl", "--retry-failed")
 
     assert (again.code, mended.code) == (3, 0)
+    assert "The reason: " in again.err
     assert len(upstream.records) - asked == 3
     assert [line["custom_id"] for line in read_lines(batch.folder / "out.jsonl")] == names
     assert not (batch.folder / "out.errors.jsonl").exists()
@@ -248,6 +274,35 @@ def test_more_rows_of_the_same_input_go_on_from_those_that_are_done(batch, upstr
     assert done.code == 0, done.err
     assert [line["custom_id"] for line in read_lines(batch.folder / "out.jsonl")] == names
     assert len(upstream.records) == 24
+
+
+def test_fewer_rows_than_are_done_and_another_output_of_the_journal_are_told(batch, upstream):
+    write_rows(batch.folder / "in.jsonl", 3)
+    assert batch("in.jsonl", "out.jsonl").code == 0
+
+    fewer = batch("in.jsonl", "out.jsonl", "--limit", "2")
+    other = batch("in.jsonl", "more.jsonl", "--journal", "out.jsonl.journal", "--limit", "2")
+    again = batch("in.jsonl", "out.jsonl")
+
+    assert (fewer.code, other.code, again.code) == (2, 0, 2)
+    assert "3 rows were done, and now there are 2" in fewer.err
+    whole = (batch.folder / "out.jsonl").read_bytes()
+    assert whole.startswith((batch.folder / "more.jsonl").read_bytes())
+    assert "the journal has gone on with more.jsonl" in again.err
+    assert len(upstream.records) == 9
+
+
+def test_a_link_to_nowhere_is_told_before_anything_is_asked(batch, upstream):
+    write_rows(batch.folder / "in.jsonl", 1)
+    (batch.folder / "out.jsonl").symlink_to("gone/out.jsonl")
+    (batch.folder / "round.jsonl").symlink_to("round.jsonl")
+
+    lost, round_ = batch("in.jsonl", "out.jsonl"), batch("in.jsonl", "round.jsonl")
+
+    assert (lost.code, round_.code) == (2, 2)
+    assert "there is no folder" in lost.err
+    assert "leads to itself" in round_.err
+    assert not upstream.records
 
 
 def test_another_command_is_told_apart_and_uses_what_asks_the_same(batch, upstream):
@@ -297,9 +352,16 @@ def test_a_dry_run_asks_nothing(batch, upstream):
 
     text = batch("in.jsonl", "out.jsonl", "--dry-run").out
     data = batch("in.jsonl", "out.jsonl", "--dry-run", "--json").json
+    short = batch(
+        "in.jsonl", "out.jsonl", "--dry-run", "--max-tokens", "9", "--max-cost", "0.0001"
+    )  # fmt: skip
 
     assert text.startswith("7 rows, 21 calls, at most ")
+    assert "Without --max-tokens" in text
+    assert "--max-cost" not in text
     assert (data["rows"], data["calls"]) == (7, 21)
+    assert "Without --max-tokens" not in short.out
+    assert "That is more than --max-cost $0.0001" in short.out
     assert not upstream.records
     assert sorted(path.name for path in batch.folder.iterdir()) == ["in.jsonl", "mixtura.toml"]
 

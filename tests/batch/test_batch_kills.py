@@ -125,6 +125,11 @@ def test_a_second_ctrl_c_stops_at_once(desk):  # noqa: F811
         _, rest = process.communicate(timeout=20)
 
         assert process.returncode == 130, said + rest
+        assert b"0 of 2 rows are done." in rest
+        assert b"The same command continues from there." in rest
+        with closing(sqlite3.connect(desk.folder / "out.jsonl.journal")) as journal:
+            spent = journal.execute("SELECT kind, SUM(calls) FROM spent GROUP BY kind").fetchall()
+        assert spent == [("failed", 4)], "they may be billed"
 
 
 def test_a_second_process_on_the_same_journal_is_refused(desk):  # noqa: F811

@@ -3,8 +3,9 @@
 import asyncio
 import sqlite3
 import threading
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -21,6 +22,8 @@ from mixtura.core.errors import ConfigError, StoreError
 from mixtura.core.types import Completion, Message, Request
 from mixtura.storage.batch_journal import MIGRATIONS, BatchJournal, FailedRow, SpentAmount
 from tests.support.batch_sessions import BatchFolder, price
+
+OPEN_FILES = Path("/proc/self/fd")
 
 
 @pytest.fixture
@@ -195,17 +198,50 @@ def test_a_group_of_calls_is_kept_with_what_it_costs_however_many_they_are(tmp_p
         assert amounts == twice == journal.read_spent()
 
 
-def test_a_group_of_calls_that_cannot_be_kept_leaves_neither_calls_nor_costs(tmp_path):
-    call, spent = [b"k" * 20, b"{}"], SpentAmount("answer", "m", 1, 2, 3, 0.5, 0)
+@pytest.mark.parametrize("size", [2, 700_000])
+def test_a_group_of_calls_that_cannot_be_kept_leaves_neither_calls_nor_costs(tmp_path, size):
+    call, spent = [b"k" * 20, b"x" * size], SpentAmount("answer", "m", 1, 2, 3, 0.5, 0)
     with closing(BatchJournal(tmp_path / "journal")) as journal:
         journal.keep_calls(call, [spent])
+        with closing(sqlite3.connect(journal.path)) as other:
+            other.execute(
+                "CREATE TRIGGER bad BEFORE INSERT ON calls WHEN NEW.body = 'bad'"
+                " BEGIN SELECT RAISE(ABORT, 'it is bad'); END"
+            )
         with pytest.raises(StoreError, match="cannot be written"):
-            journal.keep_calls([*call, b"x" * 20, None], [spent])  # a body is never null
+            journal.keep_calls([*call, *call, b"y" * 20, "bad"], [spent])
         with pytest.raises(StoreError, match="cannot be written"):
-            journal.keep_calls(call, [spent, spent._replace(dollars=None)])
+            journal.keep_calls([*call, *call], [spent, spent._replace(dollars=None)])
 
         assert journal.count_calls() == 1
         assert journal.read_spent() == [spent]
+
+
+@pytest.mark.skipif(not OPEN_FILES.exists(), reason="tells which files are open")
+@pytest.mark.parametrize(("count", "size"), [(500, 8_000), (40, 250_000), (2, 3_000_000)])
+def test_a_group_of_long_answers_needs_no_room_for_temporary_files(
+    tmp_path, monkeypatch, count, size
+):
+    connect, seen = sqlite3.connect, set()
+
+    def look_at_open_files():
+        for link in OPEN_FILES.iterdir():
+            with suppress(OSError):
+                seen.add(str(link.readlink()))
+
+    def connect_and_look(*words, **options):
+        connection = connect(*words, **options)
+        connection.set_progress_handler(look_at_open_files, 50)
+        return connection
+
+    monkeypatch.setattr(sqlite3, "connect", connect_and_look)
+    group = [part for n in range(count) for part in (n.to_bytes(20, "big"), b"x" * size)]
+    with closing(BatchJournal(tmp_path / "journal")) as journal:
+        journal.keep_calls(group, [SpentAmount("answer", "m", count, 2, 3, 0.5, 0)])
+
+        assert journal.count_calls() == count
+    assert str(tmp_path / "journal-wal") in seen
+    assert not [name for name in seen if "etilqs" in name], "SQLite's name of a temporary file"
 
 
 def test_a_kept_call_whose_place_was_not_cleared_is_not_lost(tmp_path):

@@ -42,6 +42,11 @@ def _typed(*words: str, said: tuple[str, ...], **more: Any) -> Wrong:
     return Wrong(said, words=words, **more)
 
 
+def _openai(*words: str) -> Wrong:
+    said = (words[0], "OpenAI's API")
+    return Wrong(said, text=json.dumps(OPENAI_ROW) + "\n", words=words)
+
+
 def _csv(text: str | bytes, *words: str, said: tuple[str, ...]) -> Wrong:
     return Wrong(said, "in.csv", text, words)
 
@@ -54,6 +59,10 @@ def _named(name: str, *words: str, said: tuple[str, ...]) -> Wrong:
     return Wrong(said, name, None, words, needs="datasets")
 
 
+OPENAI_ROW = {
+    "custom_id": "a", "method": "POST", "url": "/v1/chat/completions",
+    "body": {"model": "m", "messages": [{"role": "user", "content": "Why?"}]},
+}  # fmt: skip
 EMPTY = ("the prompt is empty", "`prompt`")
 NO_PROMPT = ("no field is named", "--column or --template")
 
@@ -175,7 +184,14 @@ WRONG = {
     "batches of workers": _typed(
         "--provider-batch", "auto", "--engine", "ray", said=("--provider-batch and --engine ray",)
     ),
+    "a time for no provider batches": _typed(
+        "--within", "6h", said=("--within is for --provider-batch",)
+    ),
+    "a template for a batch file of OpenAI's": _openai("--template", "{prompt}"),
+    "a column of a batch file of OpenAI's": _openai("--column", "prompt"),
+    "a system prompt for a batch file of OpenAI's": _openai("--system", "Be brief."),
     # ---- where it goes
+    "an output that is a device": _typed(output="/dev/null", said=("OUT", "not an ordinary file")),
     "an output of CSV": _typed(output="out.csv", said=("out.jsonl", "JSON lines")),
     "an output of Parquet": _typed(output="out.parquet", said=("out.jsonl", "JSON lines")),
     "an output that is a folder": _typed(output=".", said=("OUT", "folder")),

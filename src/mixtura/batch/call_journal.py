@@ -210,7 +210,7 @@ class CallJournal:
         under_way = self.in_flight.read_calls()
         if under_way:
             self.journal.index_calls()
-        amounts = _estimate_lost_calls(self.journal, under_way, pricer)
+        _, amounts = _read_amounts(self.journal, under_way, pricer)
         # In one transaction: a process that is killed here does not have them counted twice.
         now = {RUN: str(self._run), LOST_RUN: str(self._run - 1)}
         self.journal.write(spent=amounts, settings=now)
@@ -230,7 +230,8 @@ def read_spent_amounts(path: Path, pricer: Pricer) -> list[SpentAmount]:
     """
     with closing(BatchJournal(path, option=None)) as journal:
         under_way = read_in_flight_calls(in_flight_path(path))
-        return [*journal.read_spent(), *_estimate_lost_calls(journal, under_way, pricer)]
+        spent, lost = _read_amounts(journal, under_way, pricer)
+        return [*spent, *lost]
 
 
 def remove_journal(path: Path) -> None:
@@ -242,16 +243,16 @@ def remove_journal(path: Path) -> None:
             path.with_name(f"{path.name}{name}").unlink(missing_ok=True)
 
 
-def _estimate_lost_calls(
+def _read_amounts(
     journal: BatchJournal, under_way: Sequence[InFlightCall], pricer: Pricer
-) -> list[SpentAmount]:
-    """Those of the calls *under_way* that are neither kept nor counted, as amounts."""
-    counted = int(journal.read_settings().get(LOST_RUN, "0"))
-    left = [one for one in under_way if one.run > counted]
-    kept = journal.find_calls([one.key for one in left])
-    lost = [one for one in left if one.key not in kept]
-    answers = {one.model: one for one in journal.read_spent() if one.kind == "answer"}
-    return [_estimate_lost(one, answers.get(one.model), pricer) for one in lost]
+) -> tuple[list[SpentAmount], list[SpentAmount]]:
+    """What is written down, and what calls *under_way* took that are neither kept nor counted."""
+    # At one moment: a call that another process keeps meanwhile counts once.
+    settings, kept, spent = journal.read_moment([one.key for one in under_way])
+    counted = int(settings.get(LOST_RUN, "0"))
+    answers = {one.model: one for one in spent if one.kind == "answer"}
+    lost = [one for one in under_way if one.run > counted and one.key not in kept]
+    return spent, [_estimate_lost(one, answers.get(one.model), pricer) for one in lost]
 
 
 def _estimate_lost(call: InFlightCall, answers: SpentAmount | None, pricer: Pricer) -> SpentAmount:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import random
-import tempfile
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from mixtura.batch import openai_form
@@ -177,24 +175,15 @@ def fold(folded: bytes, name: str, key: bytes) -> bytes:
     return digest(folded, name.encode(), key)
 
 
-class _Counting:
-    """A counter on a disk, until it is closed or given up."""
-
-    def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="mixtura-batch-")
-        self._counter = OccurrenceCounter(Path(self._folder.name))
-
-    def close(self) -> None:
-        self._counter.close()
-        self._folder.cleanup()
-
-
-class _RowKeys(_Counting):
+class _RowKeys:
     """Keys of rows in their order; *shares*: equal rows have equal keys."""
 
     def __init__(self, *, shares: bool) -> None:
-        super().__init__()
+        self._counter = OccurrenceCounter()
         self._shares = shares
+
+    def close(self) -> None:
+        self._counter.close()
 
     def make(self, requests: list[Request]) -> list[bytes]:
         asked = [bytes.fromhex(request_fingerprint(one, "")) for one in requests]
@@ -204,8 +193,14 @@ class _RowKeys(_Counting):
         return [digest(one, n.to_bytes(8, "big")) for one, n in zip(asked, earlier, strict=True)]
 
 
-class _Names(_Counting):
+class _Names:
     """Finds a ``custom_id`` that stands twice: its answers could not be told apart."""
+
+    def __init__(self) -> None:
+        self._counter = OccurrenceCounter()
+
+    def close(self) -> None:
+        self._counter.close()
 
     def find_repeated(self, records: list[Record], rows: list[_ReadRecord]) -> list[ConfigError]:
         names = [digest(one.name.encode()) for one in rows]

@@ -107,9 +107,10 @@ class BatchOutcome:
     """None where a price is unknown."""
     lost_cost_usd: float | None
     seconds: float
-    output: str
+    output: str | None
+    """None where it went to standard output, and neither it nor *journal* is kept."""
     errors: str | None
-    journal: str
+    journal: str | None
     reason: str | None = None
     """Why it stopped before its end."""
     failure: str | None = None

@@ -17,8 +17,8 @@ from mixtura.batch.part_file import BatchFiles, begin_with_copy, check_unused
 from mixtura.core.errors import ConfigError
 from mixtura.core.text import pluralize_count
 
-COMMAND, STATE, CREATED = "command", "state", "created"
-"""Settings of a journal: what was asked for, whether it is done, when it began."""
+COMMAND, STATE, CREATED, OUTPUT = "command", "state", "created", "output"
+"""Settings of a journal: what was asked for, whether it is done, when it began, OUT's name."""
 RUNNING, FINISHED = "running", "finished"
 
 Command = Mapping[str, Any]
@@ -94,6 +94,12 @@ def _find_point(
     size = int(known.get(BYTES, "0"))
     if changes:
         notes.append(f"The command is not that of the journal: {'; '.join(changes)}.")
+    elif rows > checked.rows:
+        fewer = f"{pluralize_count(rows, 'row')} were done, and now there are {checked.rows:,}"
+        rows = 0
+        notes.append(f"The input is not that of the journal: {fewer}.")
+        if keeps:
+            raise ConfigError(_output_exists_message(files, [fewer]))
     elif rows and checked.digest.hex() != known.get(DIGEST):
         rows = 0
         notes.append("The input is not that of the journal: rows that were done have changed.")
@@ -105,7 +111,7 @@ def _find_point(
         if not _has_size(kept, size, exactly=exactly):
             rows = 0
             if exactly and keeps:
-                raise ConfigError(_output_exists_message(files, ["it was changed since"]))
+                raise ConfigError(_output_exists_message(files, [_describe_new_size(files, known)]))
             notes.append(f"{kept} is not as the journal has it: it is made anew.")
     done = finished and rows == checked.rows
     return _take_up(calls, files, command, checked, rows, notes, done, finished, retry_failed)
@@ -125,7 +131,8 @@ def _take_up(
     """Write down that it goes on behind the first *rows*, or begins anew."""
     known = calls.settings
     created = int(known.get(CREATED, "0")) or int(time.time())
-    now = {COMMAND: json.dumps(command), CREATED: str(created)}
+    name = files.output.name.encode(errors="replace").decode()
+    now = {COMMAND: json.dumps(command), CREATED: str(created), OUTPUT: name}
     if not rows:
         if calls.earlier_calls:
             kept_calls = pluralize_count(calls.earlier_calls, "call")
@@ -162,7 +169,7 @@ def describe_changes(before: Command, now: Command) -> list[str]:
 
 
 def _describe_setting(value: Any) -> str:
-    return "not given" if value is None else str(value)
+    return "not given" if value is None else "given" if value is True else str(value)
 
 
 def _output_exists_message(files: BatchFiles, changes: Sequence[str]) -> str:
@@ -175,6 +182,12 @@ def _output_exists_message(files: BatchFiles, changes: Sequence[str]) -> str:
         f"{files.output} exists, and there is no journal {files.journal} that it was made with:"
         " give another file, or --overwrite to replace it"
     )
+
+
+def _describe_new_size(files: BatchFiles, known: Mapping[str, str]) -> str:
+    other = known.get(OUTPUT, files.output.name)
+    gone_on = other != files.output.name
+    return f"the journal has gone on with {other}" if gone_on else "it was changed since"
 
 
 def _has_size(file: Path, size: int, *, exactly: bool) -> bool:

@@ -88,8 +88,16 @@ class BatchSession:
         start = self.start
         self.progress.earlier = start.rows
         self.progress.done, self.progress.failed = start.rows - start.failed, start.failed
+        failed = self.calls.journal.read_failed() if start.failed else ()
+        self._common_failure = find_common_failure(one.body for one in failed)
         self._report()
         return self._build_outcome("done")
+
+    async def describe_interrupted(self) -> BatchOutcome:
+        """How a batch stands that ``run`` did not come to the end of: it was called off."""
+        self._interrupted = True
+        self._report()
+        return self._build_outcome("interrupted")
 
     async def collect_paid_rows(self) -> list[FinishedRow]:
         """

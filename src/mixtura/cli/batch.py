@@ -22,8 +22,14 @@ from mixtura.cli.question import system_option, text_or_file_callback
 from mixtura.core.quantities import parse_duration
 
 
-def duration_callback(context: click.Context, parameter: click.Parameter, text: str) -> float:  # noqa: ARG001
+def duration_callback(
+    context: click.Context,  # noqa: ARG001
+    parameter: click.Parameter,  # noqa: ARG001
+    text: str | None,
+) -> float | None:
     """Seconds of a duration such as 6h."""
+    if text is None:
+        return None
     seconds = parse_duration(text)
     if not seconds:
         raise click.BadParameter(f"'{text}' is not a duration: write it like 6h, 90m or 45s.")
@@ -79,14 +85,14 @@ def duration_callback(context: click.Context, parameter: click.Parameter, text: 
     within=click.IntRange(1, 2048), default=32, show_default=True,
 )  # fmt: skip
 @click.option(
-    "--provider-batch", type=click.Choice(("auto", "off", "only")), default="off", metavar="MODE",
-    show_default=True,
-    help="Send calls as the provider's batches, at a lower price: off; auto (calls not answered"
-    " within --within are made live); only (never live).",
+    "--provider-batch", type=click.Choice(("auto", "off", "only")), metavar="MODE",
+    help="Send calls as the provider's batches, at a lower price: off (the default); auto (calls"
+    " not answered within --within are made live); only (never live).",
 )  # fmt: skip
 @click.option(
-    "--within", default="24h", metavar="DURATION", show_default=True, callback=duration_callback,
-    help="Time for provider batches, such as 6h or 90m, counted from the first run.",
+    "--within", metavar="DURATION", callback=duration_callback,
+    help="Time for provider batches, such as 6h or 90m, counted from the first run; by default"
+    " 24h.",
 )  # fmt: skip
 @engine_options("What answers the rows: local (this process), or ray (workers of a Ray cluster).")
 @count_option(

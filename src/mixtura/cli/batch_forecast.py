@@ -19,7 +19,12 @@ from mixtura.terminal import format_dollars
 
 
 def print_forecast(
-    config: Config, plan: MixtureSpec, batch_input: BatchInput, *, as_json: bool
+    config: Config,
+    plan: MixtureSpec,
+    batch_input: BatchInput,
+    *,
+    max_cost: float | None,
+    as_json: bool,
 ) -> int:
     """Ask nothing: how many rows and calls there are, and what they may cost at most."""
     outline = config.builder.build_outline(plan)
@@ -47,10 +52,12 @@ def print_forecast(
         f"{pluralize_count(rows, 'row')}, {pluralize_count(calls, 'call')},"
         f" at most {pluralize_count(worst.tokens, 'token')}, {price}."
     )
+    assumed = f"Without --max-tokens, {DEFAULT_ANSWER_TOKENS:,} tokens per answer are assumed. "
     click.echo(
-        f"Without --max-tokens, {DEFAULT_ANSWER_TOKENS:,} tokens per answer are assumed."
-        " Calls already in the journal, retries and fallbacks are not taken into account."
+        ("" if batch_input.form.sampling.max_tokens else assumed)
+        + "Calls already in the journal, retries and fallbacks are not taken into account."
     )
+    _warn_of_cap(most, max_cost)
     if most is not None and least is not None and least < most:
         click.echo(
             f"{format_dollars(most)} now, {format_dollars(least)} as provider batches"
@@ -59,6 +66,14 @@ def print_forecast(
     if unknown:
         click.echo(f"No price is known for {', '.join(map(to_one_line, unknown))}.")
     return cli.ANSWERED
+
+
+def _warn_of_cap(most: float | None, max_cost: float | None) -> None:
+    if max_cost is not None and most is not None and most > max_cost:
+        click.echo(
+            f"That is more than --max-cost {format_dollars(max_cost)}: the batch stops if it comes"
+            " to that."
+        )
 
 
 def _batch_cost(config: Config, call: ExpectedCall) -> float | None:

@@ -106,12 +106,12 @@ class _LogLines:
         )
 
 
-def print_outcome(outcome: BatchOutcome, *, quiet: bool, journal: bool) -> None:
-    """What came of it, for a person; *quiet*: only what went wrong. *journal*: there is one."""
+def print_outcome(outcome: BatchOutcome, *, quiet: bool) -> None:
+    """What came of it, for a person; *quiet*: only what went wrong."""
     from mixtura.terminal import print_line
     from mixtura.terminal.batches import outcome_lines
 
     stderr = create_console(stderr=True)
-    for text, style, wrong in outcome_lines(outcome, journal=journal):
+    for text, style, wrong in outcome_lines(outcome):
         if wrong or not quiet:
             print_line(stderr, text, style)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
-import shutil
 import signal
 import sys
 import tempfile
@@ -36,8 +35,9 @@ from mixtura.catalog.user_files import expand_home
 from mixtura.cli.attachments import read_image
 from mixtura.cli.batch_engine import LocalEngine, create_models, merge_left_calls, open_pool
 from mixtura.cli.batch_forecast import print_forecast
-from mixtura.cli.batch_progress import print_outcome, show_batch
-from mixtura.cli.common import create_console, download_embedded, echo_json, read_config
+from mixtura.cli.batch_progress import show_batch
+from mixtura.cli.batch_report import report_outcome
+from mixtura.cli.common import create_console, download_embedded, read_config
 from mixtura.cli.mixture_options import print_choice_reason, spec_from_options
 from mixtura.cli.output_file import check_writable
 from mixtura.cluster.cluster_models import ClusterModels
@@ -49,6 +49,7 @@ from mixtura.core.types import ImagePart, Sampling
 
 STANDARD_STREAM = "-"
 GARBAGE_THRESHOLDS = (50_000, 20, 50)
+WITHIN_SECONDS = 24 * 3600.0
 OTHER_FORMATS = (".csv", ".tsv", ".parquet", ".txt")
 """Endings of an output's name that promise what it is not: it is JSON lines."""
 TIME_IS_UP = (
@@ -82,8 +83,8 @@ class BatchOptions:
     max_tokens: int | None
     seed: int | None
     concurrency: int
-    provider_batch: str
-    within: float
+    provider_batch: str | None
+    within: float | None
     engine: str
     address: str | None
     workers: int | None
@@ -105,6 +106,11 @@ class BatchOptions:
         return self.output == STANDARD_STREAM
 
     @property
+    def is_temporary(self) -> bool:
+        """Whether nothing is left that the same command could go on from."""
+        return self.writes_stdout and not self.journal
+
+    @property
     def speaks_to_person(self) -> bool:
         """Whether a person is told more than errors."""
         return not (self.as_json or self.quiet)
@@ -117,6 +123,8 @@ def run_batch(options: BatchOptions) -> int:
     """
     if options.column and options.template:
         raise click.UsageError("--column and --template each say what the prompt is: give one.")
+    if options.provider_batch is None and options.within is not None:
+        raise click.UsageError("--within is for --provider-batch auto or only: give that, too.")
     with ExitStack() as stack:
         files = _find_files(options, stack)
         source = _find_source(options, files, stack)
@@ -131,7 +139,9 @@ def run_batch(options: BatchOptions) -> int:
                 config, plan, options.mixture, options.proposers, options.aggregator
             )
         if options.dry_run:
-            return print_forecast(config, plan, batch_input, as_json=options.as_json)
+            return print_forecast(
+                config, plan, batch_input, max_cost=options.max_cost, as_json=options.as_json
+            )
         download_embedded(config, plan)
         try:
             outcome = _run(config, plan, models, batch_input, files, options, stack)
@@ -142,9 +152,7 @@ def run_batch(options: BatchOptions) -> int:
                 "Once that is fixed, the same command continues from what is kept.", err=True
             )
             return cli.NOT_WRITTEN
-        if options.writes_stdout and outcome.ending == "done":
-            _copy_to_stdout(files.output)
-        return _report(outcome, options)
+        return report_outcome(outcome, files, options)
 
 
 # ---- where everything is
@@ -157,6 +165,8 @@ def _find_files(options: BatchOptions, stack: ExitStack) -> BatchFiles:
     if not options.writes_stdout:
         output = expand_home(options.output)
         check_writable(output, "OUT")
+        if output.exists() and not output.is_file():
+            raise ConfigError(f"OUT: {output} is not an ordinary file (- is standard output)")
         if output.suffix.lower() in OTHER_FORMATS:
             right = output.with_suffix(".jsonl").name
             raise ConfigError(f"OUT: {output} would be JSON lines: name it {right}")
@@ -197,6 +207,12 @@ def make_picture_reader(source: Source) -> ImageReader:
 
 def _build_input(options: BatchOptions, source: Source) -> BatchInput:
     sampling = Sampling(options.temperature, options.top_p, options.max_tokens, seed=options.seed)
+    for name in ("column", "template", "system", "image_column"):
+        if source.format == "openai" and getattr(options, name) is not None:
+            raise ConfigError(
+                f"--{name.replace('_', '-')} is not for {source.shown}: it is a batch file of"
+                " OpenAI's API, whose rows hold whole requests"
+            )
     form = PromptForm(
         options.column, options.template, options.system, options.image_column, sampling,
         make_picture_reader(source),
@@ -236,9 +252,10 @@ def _describe_command(
 
 def _provider_batches(options: BatchOptions) -> ProviderBatches | None:
     mode = options.provider_batch
-    if mode == "off":
+    if mode in (None, "off"):
         return None
-    return ProviderBatches("only" if mode == "only" else "auto", options.within)
+    within = WITHIN_SECONDS if options.within is None else options.within
+    return ProviderBatches("only" if mode == "only" else "auto", within)
 
 
 def _run(
@@ -286,7 +303,10 @@ def _run(
             models.provider_batches.on_time_up = partial(session.end_for, TIME_IS_UP)
         if finished:
             return runner.run(_describe(session))
-        return runner.run(engine.run(_run_until_signal(session)))
+        try:
+            return runner.run(engine.run(_run_until_signal(session)))
+        except KeyboardInterrupt:
+            return runner.run(session.describe_interrupted())
 
 
 async def _describe(session: BatchSession) -> BatchOutcome:
@@ -340,34 +360,7 @@ def _print_notes(notes: tuple[str, ...], options: BatchOptions) -> None:
         print_line(create_console(stderr=True), note, "yellow")
 
 
-def _copy_to_stdout(output: Path) -> None:
-    with output.open(encoding="utf-8") as file:
-        shutil.copyfileobj(file, sys.stdout)
-
-
-def _report(outcome: BatchOutcome, options: BatchOptions) -> int:
-    """Say how it ended, and return the exit code."""
-    if options.as_json:
-        text = outcome.to_json()
-        if options.writes_stdout:
-            click.echo(json.dumps(text), err=True)
-        else:
-            echo_json(text)
-    else:
-        print_outcome(outcome, quiet=options.quiet, journal=not _is_temporary(options))
-    if outcome.ending == "interrupted":
-        return cli.INTERRUPTED
-    if outcome.ending == "capped":
-        return cli.CAPPED
-    return cli.NO_ANSWER if outcome.failed else cli.ANSWERED
-
-
 def _disk_error_text(error: StoreError | OSError) -> str:
     if isinstance(error, StoreError):
         return str(error)
     return f"{error.filename or 'a file'} cannot be written: {error.strerror or error}"
-
-
-def _is_temporary(options: BatchOptions) -> bool:
-    """Whether nothing is left that the same command could go on from."""
-    return options.writes_stdout and not options.journal

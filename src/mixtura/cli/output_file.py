@@ -15,18 +15,25 @@ from mixtura.core.text import to_one_line
 
 def check_writable(file: Path, option: str) -> None:
     """Raises ConfigError, before anything is paid, where *file* could not be written later."""
-    folder = file.parent
     try:
         is_folder = file.is_dir()
+        # What a link points to is written.
+        target = file.resolve()
     except OSError as error:  # a name that is too long, say
         raise ConfigError(f"{option}: {file} cannot be written: {error.strerror}") from None
+    except RuntimeError:  # before Python 3.13
+        is_folder, target = False, file
+    if target.is_symlink():
+        raise ConfigError(f"{option}: {file} is a link that leads to itself")
+    folders = (file.parent, target.parent)
     if is_folder:
         raise ConfigError(f"{option}: {file} is a folder: name a file in it")
     if option == "--journal" and file.exists() and not file.is_file():
         raise ConfigError(f"{option}: {file} is not an ordinary file: a database is kept in it")
-    if not folder.is_dir():
-        raise ConfigError(f"{option}: there is no folder {folder}")
-    if not os.access(folder, os.W_OK) or (file.exists() and not os.access(file, os.W_OK)):
+    if missing := [folder for folder in folders if not folder.is_dir()]:
+        raise ConfigError(f"{option}: there is no folder {missing[0]}")
+    refused = [folder for folder in folders if not os.access(folder, os.W_OK)]
+    if refused or (file.exists() and not os.access(file, os.W_OK)):
         raise ConfigError(f"{option}: {file} cannot be written: no permission")
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +12,12 @@ import msgspec
 
 from mixtura.core.errors import StoreDamagedError
 from mixtura.storage.interfaces import Transaction
+from mixtura.storage.journal_inserts import (
+    fit_in_statement,
+    insert_calls_and_spent,
+    insert_group_statement,
+    rows_of_statement,
+)
 from mixtura.storage.sqlite import SqliteStore
 
 MIGRATIONS = (
@@ -63,9 +68,6 @@ MIGRATIONS = (
     """,
 )
 _KEYS_AT_ONCE = 500
-_ROWS_AT_ONCE = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
-"""Rows of one statement. SQLite gives Python's lock back for each statement that it runs, and what
-else this process does would go on between any two: two threads then wait for each other."""
 _amounts_encoder = msgspec.json.Encoder()
 
 
@@ -134,6 +136,14 @@ class KeptCall(NamedTuple):
     body: bytes
 
 
+class JournalMoment(NamedTuple):
+    """What a journal has at one moment; *kept*: keys of calls."""
+
+    settings: dict[str, str]
+    kept: Collection[bytes]
+    spent: list[SpentAmount]
+
+
 class SubmittedBatch(NamedTuple):
     """
     A provider's batch. *state*: ``made`` (nothing was sent that may cost), ``sending`` (it may be
@@ -177,11 +187,7 @@ class BatchJournal:
 
     def read_settings(self) -> dict[str, str]:
         """Raises StoreDamagedError where one is no text."""
-        with self._store.transaction() as db:
-            rows = db.fetch_all("SELECT name, value FROM settings")
-        if not all(isinstance(name, str) and isinstance(value, str) for name, value in rows):
-            raise self.damaged_error()
-        return dict(rows)
+        return self.read_moment(()).settings
 
     def damaged_error(self) -> StoreDamagedError:
         """The error for a journal whose rows are not as they were written."""
@@ -205,27 +211,29 @@ class BatchJournal:
 
     def find_calls(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
         """The bodies of those of the calls that are kept; of the same call, the first answer."""
-        found: dict[bytes, bytes] = {}
         with self._store.transaction() as db:
-            for start in range(0, len(keys), _KEYS_AT_ONCE):
-                some = keys[start : start + _KEYS_AT_ONCE]
-                marks = ",".join("?" * len(some))
-                query = f"SELECT key, body FROM calls WHERE key IN ({marks}) ORDER BY id DESC"  # noqa: S608
-                found.update((bytes(key), bytes(body)) for key, body in db.fetch_all(query, some))
-        return found
+            return _find_calls(db, keys)
 
     def read_spent(self) -> list[SpentAmount]:
         """Raises StoreDamagedError where one has a name or a number that is none."""
+        return self.read_moment(()).spent
+
+    def read_moment(self, keys: Sequence[bytes]) -> JournalMoment:
+        """
+        Settings, those of the calls of *keys* that are kept, and amounts, as they were at one
+        moment. Raises StoreDamagedError where they are not as they were written.
+        """
         with self._store.transaction() as db:
-            found = _read_spent(db)
-        for one in found:
-            names: list[Any] = [one.kind, one.model]
-            numbers: list[Any] = list(one[2:])
-            if not all(isinstance(name, str) for name in names) or not all(
-                isinstance(number, int | float) for number in numbers
-            ):
-                raise self.damaged_error()
-        return found
+            settings = db.fetch_all("SELECT name, value FROM settings")
+            kept, spent = _find_calls(db, keys), _read_spent(db)
+        texts: list[Any] = [*chain.from_iterable(settings)]
+        texts += chain.from_iterable(one[:2] for one in spent)
+        numbers: list[Any] = [*chain.from_iterable(one[2:] for one in spent)]
+        if not all(isinstance(text, str) for text in texts) or not all(
+            isinstance(number, int | float) for number in numbers
+        ):
+            raise self.damaged_error()
+        return JournalMoment(dict(settings), kept.keys(), spent)
 
     def read_kept_after(
         self, number: int, most: int | None = None
@@ -266,7 +274,7 @@ class BatchJournal:
     ) -> None:
         """Add calls, amounts and rows; settings take the place of those of their names."""
         with self._store.transaction() as db:
-            _insert_calls_and_spent(db, [*chain.from_iterable(calls)], spent)
+            insert_calls_and_spent(db, [*chain.from_iterable(calls)], spent)
             db.execute_many(
                 "INSERT OR REPLACE INTO settings VALUES (?, ?)", [*(settings or {}).items()]
             )
@@ -275,16 +283,16 @@ class BatchJournal:
 
     def keep_calls(self, calls: Sequence[bytes], spent: Iterable[SpentAmount]) -> None:
         """Add calls, their keys and bodies in turn, and amounts."""
-        if not calls or len(calls) > 2 * _ROWS_AT_ONCE[-1]:
+        if not calls or not fit_in_statement(calls):
             with self._store.transaction() as db:
-                _insert_calls_and_spent(db, calls, spent)
+                insert_calls_and_spent(db, calls, spent)
             return
         # The first row brings what all of them cost.
         amounts = _amounts_encoder.encode([*spent]).decode()
         values = [*calls[:2], amounts, *calls[2:]]
-        count = _rows_of_statement(len(calls) // 2)
+        count = rows_of_statement(len(calls) // 2)
         values += [None] * (2 * count - len(calls))
-        self._store.execute_alone(_insert_group_statement(count), values)
+        self._store.execute_alone(insert_group_statement(count), values)
 
     def keep_provider_batch(self, batch: SubmittedBatch, calls: Iterable[str] = ()) -> None:
         """Write down how a batch is, with its *calls* where it is new: numbered from 0."""
@@ -337,59 +345,19 @@ class BatchJournal:
             db.execute_many("INSERT OR REPLACE INTO settings VALUES (?, ?)", [*settings.items()])
 
 
+def _find_calls(db: Transaction, keys: Sequence[bytes]) -> dict[bytes, bytes]:
+    found: dict[bytes, bytes] = {}
+    for start in range(0, len(keys), _KEYS_AT_ONCE):
+        some = keys[start : start + _KEYS_AT_ONCE]
+        marks = ",".join("?" * len(some))
+        query = f"SELECT key, body FROM calls WHERE key IN ({marks}) ORDER BY id DESC"  # noqa: S608
+        found.update((bytes(key), bytes(body)) for key, body in db.fetch_all(query, some))
+    return found
+
+
 def _read_spent(db: Transaction) -> list[SpentAmount]:
     rows = db.fetch_all(
         "SELECT kind, model, calls, prompt_tokens, completion_tokens, dollars, unpriced"
         " FROM spent ORDER BY kind, model"
     )
     return [SpentAmount(*row) for row in rows]
-
-
-_ADDS_SPENT = (
-    " ON CONFLICT (kind, model) DO UPDATE SET calls = calls + excluded.calls,"
-    " prompt_tokens = prompt_tokens + excluded.prompt_tokens,"
-    " completion_tokens = completion_tokens + excluded.completion_tokens,"
-    " dollars = dollars + excluded.dollars, unpriced = unpriced + excluded.unpriced"
-)
-
-
-def _insert_calls_and_spent(
-    db: Transaction, calls: Sequence[bytes], spent: Iterable[SpentAmount]
-) -> None:
-    _insert_rows(db, "calls (key, body)", calls, 2)
-    amounts = [*chain.from_iterable(spent)]
-    _insert_rows(db, "spent", amounts, len(SpentAmount._fields), _ADDS_SPENT)
-
-
-def _insert_rows(
-    db: Transaction, table: str, values: Sequence[object], width: int, conflict: str = ""
-) -> None:
-    """Rows of *width* values, none of whose first ones is None, all in one sequence."""
-    most = _ROWS_AT_ONCE[-1] * width
-    for start in range(0, len(values), most):
-        some = [*values[start : start + most]]
-        count = _rows_of_statement(len(some) // width)
-        some += [None] * (count * width - len(some))
-        db.execute(_insert_statement(table, count, width) + conflict, some)
-
-
-def _rows_of_statement(rows: int) -> int:
-    """Rows of the statement that is used for so many: it is prepared once for any number."""
-    return next(count for count in _ROWS_AT_ONCE if count >= rows)
-
-
-@cache
-def _insert_group_statement(count: int) -> str:
-    """*count* calls, and with the first one what all of them cost, as JSON."""
-    rows = ", ".join(["(?, ?, ?)"] + ["(?, ?, NULL)"] * (count - 1))
-    return (
-        "INSERT INTO calls (key, body, spent)"  # noqa: S608 - nothing of it is from outside
-        f" SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL"
-    )
-
-
-@cache
-def _insert_statement(table: str, count: int, width: int) -> str:
-    rows = ", ".join(["(" + ", ".join("?" * width) + ")"] * count)
-    # The names are ours.
-    return f"INSERT INTO {table} SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL"  # noqa: S608

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+import sqlite3
+import weakref
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 
-from mixtura.storage.sqlite import SqliteStore
+from mixtura.core.errors import StoreError
 
 
 class OccurrenceCounter:
@@ -14,27 +16,42 @@ class OccurrenceCounter:
     input. Raises StoreError.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._store = SqliteStore(
-            folder / "occurrences.sqlite",
-            migrations=(
-                "CREATE TABLE seen (key BLOB PRIMARY KEY, times INTEGER NOT NULL) WITHOUT ROWID",
-            ),
-            called="temporary file",
-            remedy="is there room for temporary files?",
-        )
+    def __init__(self) -> None:
+        with _translate_errors():
+            # A file without a name: nothing is left of it, even where the process is killed.
+            self._connection = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+            # One that nobody closed goes with this object: Python 3.13 warns of a connection left.
+            self._finalizer = weakref.finalize(self, self._connection.close)
+            self._finalizer.atexit = False
+            self._connection.execute("PRAGMA journal_mode=OFF")
+            self._connection.execute(
+                "CREATE TABLE seen (key BLOB PRIMARY KEY, times INTEGER NOT NULL) WITHOUT ROWID"
+            )
 
     def count_earlier(self, keys: Sequence[bytes]) -> list[int]:
         """For each key, in order, how often it was counted before; counts it."""
-        with self._store.transaction() as db:
-            return [
-                db.fetch_one(
+        with _translate_errors():
+            self._connection.execute("BEGIN")
+            found = [
+                self._connection.execute(
                     "INSERT INTO seen VALUES (?, 0) ON CONFLICT (key) DO UPDATE SET"
                     " times = times + 1 RETURNING times",
                     (key,),
-                )[0]
+                ).fetchone()[0]
                 for key in keys
             ]
+            self._connection.execute("COMMIT")
+        return found
 
     def close(self) -> None:
-        self._store.close()
+        self._finalizer()
+
+
+@contextmanager
+def _translate_errors() -> Generator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise StoreError(
+            f"a temporary file cannot be written: {error}: is there room for temporary files?"
+        ) from None

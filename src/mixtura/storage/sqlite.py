@@ -95,6 +95,11 @@ MIGRATIONS = (
 )
 """Each step brings a file from its number to the next; never edited, only added to."""
 
+_PAGES_OF_COMMIT = 16_384
+"""Changed pages of a transaction that stay in memory until it is committed: 64 MiB of them. With
+SQLite's two, copies go to the folder for temporary files: that disk may be full while ours is not,
+and people's texts are not for it."""
+
 
 class SqliteTransaction:
     """A ``Transaction`` of a SQLite file."""
@@ -293,6 +298,7 @@ class SqliteStore:
             _enable_wal(connection, lock_timeout)
             connection.execute(f"PRAGMA synchronous={'FULL' if self._durable else 'NORMAL'}")
             connection.execute("PRAGMA secure_delete=ON")
+            connection.execute(f"PRAGMA cache_spill={_PAGES_OF_COMMIT}")
             self._migrate_schema(connection)
         except (OSError, sqlite3.Error, StoreError, UnicodeDecodeError) as error:
             if connection is not None:

@@ -60,19 +60,22 @@ def money_text(progress: BatchProgress) -> str:
     return spent if expected is None else f"{spent} of about {format_dollars(expected)}"
 
 
-def outcome_lines(outcome: BatchOutcome, *, journal: bool) -> Iterator[tuple[str, str, bool]]:
+def outcome_lines(outcome: BatchOutcome) -> Iterator[tuple[str, str, bool]]:
     """Lines with their styles, and whether each tells of something wrong."""
     over = outcome.done + outcome.failed
     rows = pluralize_count(outcome.rows, "row")
     took = format_duration(outcome.seconds)
     if outcome.ending == "done":
         answered = f"{outcome.done:,} of {rows}" if outcome.failed else rows
-        yield f"{answered} answered in {took}: {outcome.output}", "", False
+        where = outcome.output or "standard output"
+        yield f"{answered} answered in {took}: {where}", "", False
     else:
         why = f"Stopped: {outcome.reason}" if outcome.reason else "Interrupted"
         yield f"{why.rstrip('.')}.", "bold red", True
         yield f"{over:,} of {rows} are done.", "", False
-        if journal:
+        if outcome.journal is None:
+            yield "To continue such a batch, give it a --journal.", "", False
+        else:
             capped = outcome.ending == "capped" and "--within" not in (outcome.reason or "")
             more = " (with more money)" if capped else ""
             yield f"The same command{more} continues from there.", "", False
@@ -80,14 +83,12 @@ def outcome_lines(outcome: BatchOutcome, *, journal: bool) -> Iterator[tuple[str
         yield note, "", False
     if outcome.failed:
         failed = f"{pluralize_count(outcome.failed, 'row')} failed"
+        yield f"{failed}: {outcome.errors}" if outcome.errors else f"{failed}.", "bold red", True
+        if outcome.failure:
+            why = "The reason" if outcome.failed == 1 else "The most frequent reason"
+            yield f"{why}: {to_one_line(outcome.failure)}", "", True
         if outcome.errors:
-            yield f"{failed}: {outcome.errors}", "bold red", True
-            if outcome.failure:
-                why = "The reason" if outcome.failed == 1 else "The most frequent reason"
-                yield f"{why}: {to_one_line(outcome.failure)}", "", True
             yield "To ask them again: the same command with --retry-failed", "dim", False
-        else:
-            yield f"{failed}.", "bold red", True
     yield _spent_line(outcome), "dim", False
     if outcome.lost:
         calls = pluralize_count(outcome.lost, "call")
