@@ -179,7 +179,7 @@ def test_only_ends_when_its_time_is_up_and_goes_on_with_more(folder):
 def test_a_model_without_batches_is_refused_where_nothing_may_go_live(folder):
     done = folder.run(*WORDS, "only")
 
-    assert "ann has no provider whose batches are known" in done.complaint
+    assert "knows no batch API of the provider of ann" in done.complaint
     assert not folder.server.requests
 
 

@@ -90,7 +90,7 @@ WRONG = {
         {"messages": [[{"role": "boss", "content": "a"}]]}, said=("row 1", "role", "boss")
     ),
     "Parquet: a date as a picture": _parquet(
-        {"prompt": ["a"], "image": [date(2026, 1, 1)]}, said=("row 1", "a picture is a path")
+        {"prompt": ["a"], "image": [date(2026, 1, 1)]}, said=("row 1", "an image must be a path")
     ),
     "Parquet: a column that is not there": _parquet(
         {"prompt": ["a"]}, "--column", "q", said=("row 1", "no field q", "it has prompt")
@@ -150,7 +150,7 @@ WRONG = {
         "--image-column", "picture", said=("in.jsonl:1", "no field picture")
     ),
     "a column of pictures with a number": _row(
-        {"prompt": "a", "p": 5}, "--image-column", "p", said=("a picture is a path",)
+        {"prompt": "a", "p": 5}, "--image-column", "p", said=("an image must be a path",)
     ),
     # ---- equal rows, and how many
     "--dedupe with a value": _typed("--dedupe=yes", said=("--dedupe",)),

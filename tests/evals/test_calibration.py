@@ -80,7 +80,7 @@ def test_platts_sigmoid_stays_finite_where_support_parts_right_from_wrong():
 
 @pytest.mark.parametrize("right", [True, False])
 def test_no_curve_is_made_of_one_kind_of_outcome(right):
-    with pytest.raises(ValueError, match="right and answers that were not"):
+    with pytest.raises(ValueError, match="both right and wrong answers"):
         fit_curve([RecordedOutcome(str(i), i / 9, right) for i in range(9)])
 
 
@@ -278,7 +278,10 @@ def test_a_calibration_of_other_members_does_not_count(config, tmp_path):
         ([evaluation(outcomes(120), "a", "model")], "no evaluation of a mixture that you have"),
         ([evaluation(outcomes(20))], "20 answers with a score, and it takes 50"),
         ([evaluation(outcomes(120), pattern="mux")], "of other members than it has now"),
-        ([evaluation([o._replace(right=True) for o in outcomes(60)])], "answers that were not"),
+        (
+            [evaluation([o._replace(right=True) for o in outcomes(60)])],
+            "both right and wrong answers",
+        ),
     ],
 )
 def test_what_cannot_be_calibrated_is_refused_with_its_reason(made, said, config):

@@ -523,11 +523,11 @@ EVALUATIONS = {
     ),
     "rows at an address that refuses": Row(
         ("eval", "jsonl", "--model", "m", "--data", "http://127.0.0.1:9/r.jsonl"),
-        ("cannot be fetched", "onnection refused", "--data FILE"),
+        ("cannot be downloaded", "onnection refused", "--data FILE"),
     ),
     "rows at an address of no one": Row(
         ("eval", "jsonl", "--model", "m", "--data", "http://no.such.host.invalid/r.jsonl"),
-        ("cannot be fetched", "host not found", "--data FILE"),
+        ("cannot be downloaded", "host not found", "--data FILE"),
     ),
     "a comparison of nothing": Row(("compare",), ("Which mixture?", "--on")),
     "a comparison on nothing": Row(("compare", "team"), ("--on",)),
@@ -574,16 +574,16 @@ EVALUATIONS = {
     ),
     "the agreement of a team of one": Row(
         ("eval", "jsonl", "--model", "team", "--data", "in.jsonl", "--agreement"),
-        ("team has no two: name a mixture of several",), files=ROWS_FILE,
+        ("team has fewer than two: name a mixture with several",), files=ROWS_FILE,
     ),
     "the agreement of answers that are there": Row(
         ("eval", "alpaca-eval", "--outputs", "a.json", "--judge", "m", "--agreement"),
-        ("--agreement compares the proposals of a mixture: --model NAME",),
+        ("--agreement compares the proposals of a mixture: give --model NAME",),
         files={"a.json": b'[{"instruction": "q", "output": "a", "generator": "g"}]'},
     ),
     "the agreement of dialogues": Row(
         ("eval", "mt-bench", "--model", "team", "--judge", "m", "--agreement"),
-        ("--agreement is for answers, and mt-bench has dialogues",),
+        ("--agreement is for single answers, but mt-bench has dialogues",),
     ),
     "agreement in words": Row(
         ("eval", "gsm8k", "--model", "team", "--agreement=yes"), ("does not take a value",)
