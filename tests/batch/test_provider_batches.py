@@ -207,7 +207,7 @@ def test_ctrl_c_leaves_a_batch_at_its_provider_and_says_so(folder):
         _, rest = process.communicate(timeout=60)
 
         assert process.returncode == 130, rest
-        assert b"the same command fetches their answers" in rest
+        assert b"run the same command again to download" in rest
         fake.seconds = 0.1
         done = folder.run(*WORDS, "auto")
         assert done.code == 0, done.err

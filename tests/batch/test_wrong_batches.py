@@ -165,7 +165,7 @@ WRONG = {
     "an unknown mode": _typed("--provider-batch", "yes", said=("auto", "off", "only")),
     "no mode": _typed("--provider-batch", said=("--provider-batch",)),
     "a model without batches": _typed(
-        "--provider-batch", "only", said=("no provider whose batches are known", "auto")
+        "--provider-batch", "only", said=("knows no batch API of the provider", "auto")
     ),
     "a time without a unit": _typed("--within", "six", said=("--within", "90m")),
     "no time": _typed("--within", "0h", said=("--within",)),

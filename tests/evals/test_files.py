@@ -235,7 +235,7 @@ def test_annotations_and_difficulties_that_repeat_are_refused_with_both_places(t
     hard = put(tmp_path, "index,instruction_difficulty\n0,0.5\n1,0.1\n0,0.2\n", "hard.csv")
 
     assert code == 2
-    assert "the instruction of line 2 (row 1) once more" in " ".join(err.split())
+    assert "the instruction is that of line 2 (row 1)" in " ".join(err.split())
     with pytest.raises(
         ConfigError, match="line 4: the index 0 already has a difficulty, in line 2"
     ):
@@ -257,7 +257,7 @@ def test_a_socks_proxy_is_told_as_what_it_is_without_its_password(tmp_path):
     code, _, err = mixtura("ask", "-m", "a", "x", folder=tmp_path, ALL_PROXY=proxy, NO_PROXY="")
 
     assert code == 3
-    assert "ALL_PROXY speaks SOCKS" in " ".join(err.split())
+    assert "ALL_PROXY uses SOCKS" in " ".join(err.split())
     assert "made-up-word" not in err
 
 

@@ -186,7 +186,7 @@ def _prompt_field(fields: Mapping[str, Any]) -> str:
     if not there:
         raise ConfigError(
             f"no field is named {', '.join(PROMPT_FIELDS)}: name the prompt's field with"
-            f" --column or --template (the row has {_quote_names(fields)})"
+            f" --column or --template (it has {_quote_names(fields)})"
         )
     if len(there) > 1 and len({msgspec.json.encode(fields[name]) for name in there}) > 1:
         raise ConfigError(

@@ -123,7 +123,7 @@ class Source:
         except OSError as error:
             raise ConfigError(f"{self.shown} cannot be read: {error.strerror or error}") from None
         except UnicodeDecodeError:
-            raise ConfigError(f"{self.shown} is not text in UTF-8") from None
+            raise ConfigError(f"{self.shown} is not UTF-8 text") from None
 
 
 def find_source(
