@@ -489,12 +489,12 @@ LOOKED_AT = {
 EVALUATIONS = {
     "a tuning of nothing": Row(("tune",), ("--models A B C --on prompts.jsonl",)),
     "a tuning of one model": Row(
-        ("tune", "--models", "m", "--on", "in.jsonl"), ("two models or more are needed",),
+        ("tune", "--models", "m", "--on", "in.jsonl"), ("at least two models are needed",),
         files=ROWS_FILE,
     ),
     "a tuning on too few prompts": Row(
         ("tune", "--models", "m", "team", "--on", "in.jsonl", "--scoring", "number"),
-        ("has 1 prompt, and at least 3 are needed",), files=ROWS_FILE,
+        ("has 1 prompt, but at least 3 are needed",), files=ROWS_FILE,
     ),
     "a tuning by a pattern that none is": Row(
         ("tune", "--models", "m", "team", "--on", "in.jsonl", "--scoring", "number",
@@ -557,11 +557,11 @@ EVALUATIONS = {
     ),
     "a tuning after looks that cannot be read": Row(
         ("tune", "--models", "m", "n", "--on", "in.jsonl", "--task", "gsm8k", "--dry-run"),
-        ("tune-looks.jsonl, line 1: it is no record of a look", "no tuning has looked at"),
+        ("tune-looks.jsonl, line 1: this is not the record of a test", "no tuning has used"),
         PAIR, files=LOOKED_AT,
     ),
     "a tuning of a model and itself": Row(
-        ("tune", "--models", "m", "m", "--on", "in.jsonl"), ("m stands there twice",),
+        ("tune", "--models", "m", "m", "--on", "in.jsonl"), ("m is listed twice",),
         files=ROWS_FILE,
     ),
     "a tuning that proves on nothing": Row(
