@@ -546,7 +546,7 @@ EVALUATIONS = {
         ("calibrate", "--from", ".", "--method", "spline"), ("'spline' is not one of", "'platt'")
     ),
     "a calibration without an evaluation": Row(
-        ("calibrate", "--from", "."), ("nothing to calibrate: no evaluation of a mixture",)
+        ("calibrate", "--from", "."), ("nothing to calibrate: the logs contain no evaluation",)
     ),
     "a tuning planned for no look": Row(
         ("tune", "--models", "m", "n", "--on", "in.jsonl", "--looks", "0"), ("at least 1",)

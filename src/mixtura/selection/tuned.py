@@ -105,8 +105,8 @@ class TuneResult:
             lines.append(f"so the single model {best} was written")
         elif self.is_mixture:
             if proof.low <= 0:
-                lines.append("the lower bound shows that the mixture is at most 1 point worse; that it"
-                             " is better is not proved")  # fmt: skip
+                lines.append("the lower bound shows that the mixture is at most 1 point worse; that"
+                             " it is better is not proved")  # fmt: skip
         else:
             lines.append(f"the lower bound is below {_format_points(LOWEST_BOUND)} point, so the"
                          f" single model {best} was written")  # fmt: skip
