@@ -153,7 +153,7 @@ def test_tls_goes_through_a_tunnel_and_the_proxy_sees_nothing_of_it(alone, certi
     [
         (b"HTTP/1.1 407 Who\r\nContent-Length: 0\r\n\r\n", RejectedError, "HTTP 407"),
         (b"HTTP/1.1 502 No\r\n\r\nwhat", UnavailableError, "HTTP 502"),
-        (b"", UnavailableError, "closed the connection"),
+        (b"", UnavailableError, "closed it"),
     ],
 )
 def test_a_proxy_that_refuses_is_named_as_the_one_who_did(reply, error, said, alone):
