@@ -58,7 +58,7 @@ def test_without_one_the_error_says_what_the_server_wants(kind, version, ours, c
 
     with (
         turning_away(tls) as host,
-        pytest.raises(UnavailableError, match=r"(requires|may need) a client certificate \(.*ALERT"),
+        pytest.raises(UnavailableError, match=r"(requires|need) a client certificate \(.*ALERT"),
     ):
         run(got(f"https://localhost:{host.rpartition(':')[2]}/v1"))
 
