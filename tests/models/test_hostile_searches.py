@@ -169,7 +169,7 @@ def test_an_answer_without_end_from_an_address_is_cut_off(packed):
         answer, notices = asyncio.run(search(f"{address}/mcp", model))
 
     assert answer.text == "From memory."
-    assert ("packs its answer" if packed else "more than 4 MB") in notices[1]
+    assert ("compressed its answer" if packed else "more than 4 MB") in notices[1]
 
 
 def test_a_model_that_wants_a_hundred_searches_at_once_gets_a_few(server):

@@ -128,7 +128,8 @@ class SelectionResult:
         if best.low is not None and best.high is not None:
             score += f" ({best.low:.3f} to {best.high:.3f})"
         return (
-            f"{score} on {pluralize_count(best.n, 'held-out prompt')}, of {len(self.tried):,} tried"
+            f"{score} on {pluralize_count(best.n, 'held-out prompt')}, chosen from"
+            f" {pluralize_count(len(self.tried), 'team')}"
         )
 
     def to_json(self) -> dict[str, Any]:

@@ -263,7 +263,7 @@ def _join_notes(notes: Sequence[str]) -> str:
 def _doubtful_comparisons(rows: Sequence[HeldOutComparison]) -> list[str]:
     """Warnings where a simpler choice is not seen to be worse."""
     return [
-        f"{row.name}, {row.kind}, is not seen to be worse: {row.verdict}"
+        f"{row.name} ({row.kind}) may be just as good: {row.verdict}"
         for row in rows
         if row.low is None or row.low <= 0
     ]
