@@ -204,7 +204,9 @@ class CommandModel(DescribedModel):
             return f"{said}: it waits for an answer to {_quote_end(written)}"
         if written.strip():
             return f"{said}; its last words: {_quote_end(written)}"
-        advice = f": if nobody is logged in, {self._tool.log_in}" if self._tool.log_in else ""
+        advice = (
+            f": if the program is not logged in, {self._tool.log_in}" if self._tool.log_in else ""
+        )
         return said + advice
 
     def _check_ending(self, process: CommandProcess, output: CommandOutput, answer: str) -> None:
@@ -238,7 +240,9 @@ class CommandModel(DescribedModel):
 
     def _login_error(self, said: str) -> ModelError:
         advice = self._tool.log_in or f"log in with `{self._program}`"
-        return RejectedError(f"nobody is logged in: {advice} (it said: {_quote_end(said)})")
+        return RejectedError(
+            f"the program is not logged in: {advice} (it said: {_quote_end(said)})"
+        )
 
 
 def _supports_part(part: Part) -> bool:

@@ -89,10 +89,10 @@ def influence_headline(rows: Sequence[Row]) -> str:
         return "Too few prompts to tell whether the answer follows the better proposals"
     beside = f"{one['rho']:+.2f} against {one['control_rho']:+.2f}"
     if low > 0:
-        return f"The answer follows the better proposals more than one that read nothing: {beside}"
+        return f"The answer follows the better proposals more than the control does: {beside}"
     if high < 0:
-        return f"The answer follows the better proposals less than one that read nothing: {beside}"
-    return f"The answer follows the better proposals no more than one that read nothing: {beside}"
+        return f"The answer follows the better proposals less than the control does: {beside}"
+    return f"The answer follows the better proposals no more than the control does: {beside}"
 
 
 def proposers_headline(rows: Sequence[Row]) -> str:
