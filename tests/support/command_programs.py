@@ -82,7 +82,7 @@ FAILURES: dict[str, tuple[str, str, str]] = {
     "it needs a terminal": (
         "echo 'stdin is not a terminal' >&2; exit 1", "RejectedError", "needs a terminal"),
     "it wants a login": (
-        "echo 'You are not logged in.' >&2; exit 1", "RejectedError", "the program is not logged in"),
+        "echo 'You are not logged in.' >&2; exit 1", "RejectedError", "is not logged in: "),
     "it says its limit is reached": (
         "echo 'Usage limit reached until 5pm' >&2; exit 1", "QuotaError", "limit is reached"),
     "it is killed": ("kill -KILL $$", "UnavailableError", "ended by signal 9"),
