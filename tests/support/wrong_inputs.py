@@ -570,7 +570,7 @@ EVALUATIONS = {
     ),
     "the agreement of one model": Row(
         ("eval", "jsonl", "--model", "m", "--data", "in.jsonl", "--agreement"),
-        ("--agreement compares proposals, and m has no two",), files=ROWS_FILE,
+        ("--agreement compares proposals, but m has fewer than two",), files=ROWS_FILE,
     ),
     "the agreement of a team of one": Row(
         ("eval", "jsonl", "--model", "team", "--data", "in.jsonl", "--agreement"),
