@@ -36,10 +36,10 @@ WRONG = {
     ("--template", "{when} {prompt}"): ("row 2: its prompt is null",),
     ("--column", "raw"): ("row 1: a field holds bytes, which is not text", "row 4: "),
     ("--column", "number"): ("row 1: a field holds nan", "row 3: a field holds inf", "row 4: "),
-    ("--column", "nope"): ("it has no field nope (it has prompt, when, nest, raw, number)",),
+    ("--column", "nope"): ("the row has no field nope (it has prompt, when, nest, raw, number)",),
     ("--split", "nope"): ("Bad split: nope. Available splits: ['train']",),
     ("--subset", "nope"): ("'nope' not found",),
-    ("--image-column", "raw"): ("row 1: a picture is a path or an address",),
+    ("--image-column", "raw"): ("row 1: an image must be a path or an address",),
 }
 
 

@@ -179,7 +179,7 @@ def test_only_ends_when_its_time_is_up_and_goes_on_with_more(folder):
 def test_a_model_without_batches_is_refused_where_nothing_may_go_live(folder):
     done = folder.run(*WORDS, "only")
 
-    assert "ann has no provider whose batches are known" in done.complaint
+    assert "knows no batch API of the provider of ann" in done.complaint
     assert not folder.server.requests
 
 
@@ -207,7 +207,7 @@ def test_ctrl_c_leaves_a_batch_at_its_provider_and_says_so(folder):
         _, rest = process.communicate(timeout=60)
 
         assert process.returncode == 130, rest
-        assert b"the same command fetches their answers" in rest
+        assert b"run the same command again to download" in rest
         fake.seconds = 0.1
         done = folder.run(*WORDS, "auto")
         assert done.code == 0, done.err

@@ -99,7 +99,7 @@ WRONG = {
         {"messages": [[{"role": "boss", "content": "a"}]]}, said=("row 1", "role", "boss")
     ),
     "Parquet: a date as a picture": _parquet(
-        {"prompt": ["a"], "image": [date(2026, 1, 1)]}, said=("row 1", "a picture is a path")
+        {"prompt": ["a"], "image": [date(2026, 1, 1)]}, said=("row 1", "an image must be a path")
     ),
     "Parquet: a column that is not there": _parquet(
         {"prompt": ["a"]}, "--column", "q", said=("row 1", "no field q", "it has prompt")
@@ -159,7 +159,7 @@ WRONG = {
         "--image-column", "picture", said=("in.jsonl:1", "no field picture")
     ),
     "a column of pictures with a number": _row(
-        {"prompt": "a", "p": 5}, "--image-column", "p", said=("a picture is a path",)
+        {"prompt": "a", "p": 5}, "--image-column", "p", said=("an image must be a path",)
     ),
     # ---- equal rows, and how many
     "--dedupe with a value": _typed("--dedupe=yes", said=("--dedupe",)),
@@ -174,7 +174,7 @@ WRONG = {
     "an unknown mode": _typed("--provider-batch", "yes", said=("auto", "off", "only")),
     "no mode": _typed("--provider-batch", said=("--provider-batch",)),
     "a model without batches": _typed(
-        "--provider-batch", "only", said=("no provider whose batches are known", "auto")
+        "--provider-batch", "only", said=("knows no batch API of the provider", "auto")
     ),
     "a time without a unit": _typed("--within", "six", said=("--within", "90m")),
     "no time": _typed("--within", "0h", said=("--within",)),

@@ -110,7 +110,7 @@ def test_a_selection_that_its_cap_stopped_before_the_first_team_says_so_with_exi
     )  # fmt: skip
 
     assert ran.code == 4
-    assert "a higher --max-cost continues from there" in ran.err
+    assert "continue with a higher --max-cost" in ran.err
 
 
 def test_every_file_that_is_written_is_named_aside(here):

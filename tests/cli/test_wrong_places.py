@@ -13,7 +13,7 @@ REFUSED = {
     ("export", "o", "--batch", "."): "is a folder",
     ("export", "o", "--batch", ".."): "is a folder",
     ("export", "o", "--batch", LONG): "File name too long",
-    ("export", "o", "--batch", "gone"): "--batch takes the OUT of a batch",
+    ("export", "o", "--batch", "gone"): "give --batch the OUT of a batch",
     ("export", "o", "--batch", "made", "--journal", "."): "there is no journal",
     ("export", "o", "--batch", "made"): "is not a database",
     ("export", "made", "--batch", "made"): "is a file of the batch",

@@ -87,7 +87,7 @@ def test_a_tool_that_wants_a_login_says_what_to_run(tool, said, machine, shell):
     result = shell.run("ask", "-m", tool, "--quiet", "Where?")
 
     assert result.code == 3
-    assert "nobody is logged in" in result.err
+    assert "the program is not logged in" in result.err
     assert command_tools()[tool].log_in in result.err
 
 

@@ -49,7 +49,9 @@ def test_a_program_hands_a_model_its_http_client(kind):
 
 
 def test_what_is_no_transport_is_a_type_error_in_words():
-    with pytest.raises(TypeError, match="transport is no str: it has an `async send_request`"):
+    with pytest.raises(
+        TypeError, match="transport cannot be a str: it needs an `async send_request`"
+    ):
         OpenAI("m", "http://127.0.0.1:9/v1", transport="aiohttp")
 
 

@@ -222,7 +222,7 @@ def test_blindness_is_learned_from_a_refusal_and_said_once(said):
     assert len(sent) == 3
     assert sent[-1]["messages"][0]["content"] == [{"type": "text", "text": PICTURE_STAND_IN}]
     assert [event.notice for event in events] == [
-        "sees no pictures: a line of text stands in for each"
+        "sees no pictures: each is replaced by a line of text"
     ]
 
 

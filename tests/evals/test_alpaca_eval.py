@@ -265,7 +265,7 @@ def test_rows_find_their_difficulty_by_index_where_only_a_part_was_judged():
         alpaca_leaderboard.score_annotations(named, difficulties=difficulties()).lc_method
         == "prior-fit"
     )
-    with pytest.raises(ConfigError, match="each row needs its index"):
+    with pytest.raises(ConfigError, match="give each row its `index`"):
         alpaca_leaderboard.score_annotations(some, difficulties=difficulties())
     far = [Annotation(**{**_fields(some[0]), "index": 900})]
     with pytest.raises(ConfigError, match="no difficulty has the index 900"):
@@ -310,7 +310,7 @@ def test_published_annotations_are_read_and_written_back(tmp_path):
     ("text", "said"),
     [
         ("[", "line 1: not JSON"),
-        ("[]", "there are no rows"),
+        ("[]", "has no rows"),
         ("{}", "line 1: Object missing required field `instruction`"),
         ('[{"instruction": "a", "output": "b", "generator": "c"}, {"instruction": "a"}]',
          "line 1: Object missing required field `output`"),
@@ -331,11 +331,11 @@ def test_a_bad_row_of_outputs_is_named_with_its_file(text, said, tmp_path):
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
-        ([row(), row(2.5)], "row 2: preference: 2.5 is none"),
-        ([row(-1)], "row 1: preference: -1"),
+        ([row(), row(2.5)], "row 2: preference is 2.5, but must be"),
+        ([row(-1)], "row 1: preference is -1"),
         ([row(), row(), row(generator_2="other")], "row 3: generator_2: 'other', where row 1"),
         ([row(), row(generator_1="other")], "row 2: generator_1: 'other'"),
-        ([], "there are no rows"),
+        ([], "has no rows"),
     ],
 )
 def test_annotations_that_no_one_could_read_are_not_written(rows, said, tmp_path):
@@ -348,9 +348,9 @@ def test_annotations_that_no_one_could_read_are_not_written(rows, said, tmp_path
     ("text", "said"),
     [
         ("index,instruction_difficulty\n0,1.5\n1,hard\n", "line 3: instruction_difficulty: 'hard'"),
-        ("index,hardness\n0,1.5\n", "there is no column 'instruction_difficulty'"),
+        ("index,hardness\n0,1.5\n", "has no column 'instruction_difficulty'"),
         ("index,instruction_difficulty\n0.5,1.5\n", "line 2: '0.5' is not an index"),
-        ("", "there are no rows"),
+        ("", "has no rows"),
     ],
 )
 def test_a_bad_table_of_difficulties_is_named_with_its_line(text, said, tmp_path):
@@ -426,7 +426,7 @@ def test_weights_alone_list_every_model(desk):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["chess"], "no task is called 'chess'; there is: gsm8k, math,"),
+        (["chess"], "no task is called 'chess'; the tasks are gsm8k, math,"),
         (["alpaca-eval"], "alpaca-eval needs --annotations FILE, or --model NAME"),
         (["alpaca-eval", *options("annotations", "weights")], "--weights goes with --difficulty."),
         (

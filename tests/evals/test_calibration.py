@@ -80,7 +80,7 @@ def test_platts_sigmoid_stays_finite_where_support_parts_right_from_wrong():
 
 @pytest.mark.parametrize("right", [True, False])
 def test_no_curve_is_made_of_one_kind_of_outcome(right):
-    with pytest.raises(ValueError, match="right and answers that were not"):
+    with pytest.raises(ValueError, match="both right and wrong answers"):
         fit_curve([RecordedOutcome(str(i), i / 9, right) for i in range(9)])
 
 
@@ -272,13 +272,22 @@ def test_a_calibration_of_other_members_does_not_count(config, tmp_path):
 @pytest.mark.parametrize(
     ("made", "said"),
     [
-        ([], "no evaluation of a mixture that you have is among the logs"),
+        ([], "the logs contain no evaluation of your mixtures"),
         # What `compare` and `select` make up, and a model alone, are no one's mixtures.
-        ([evaluation(outcomes(120), name="vote/self")], "no evaluation of a mixture that you have"),
-        ([evaluation(outcomes(120), "a", "model")], "no evaluation of a mixture that you have"),
-        ([evaluation(outcomes(20))], "20 answers with a score, and it takes 50"),
-        ([evaluation(outcomes(120), pattern="mux")], "of other members than it has now"),
-        ([evaluation([o._replace(right=True) for o in outcomes(60)])], "answers that were not"),
+        (
+            [evaluation(outcomes(120), name="vote/self")],
+            "the logs contain no evaluation of your mixtures",
+        ),
+        (
+            [evaluation(outcomes(120), "a", "model")],
+            "the logs contain no evaluation of your mixtures",
+        ),
+        ([evaluation(outcomes(20))], "only 20 answers with a score, but 50 are needed"),
+        ([evaluation(outcomes(120), pattern="mux")], "with other members than it has now"),
+        (
+            [evaluation([o._replace(right=True) for o in outcomes(60)])],
+            "both right and wrong answers",
+        ),
     ],
 )
 def test_what_cannot_be_calibrated_is_refused_with_its_reason(made, said, config):

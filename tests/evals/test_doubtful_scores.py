@@ -10,7 +10,7 @@ import pytest
 from tests.support.forked_program import run_mixtura
 from tests.support.upstream import Script, running
 
-CUT, NOTHING = "were cut off by the limit of tokens", "No answer scored a point"
+CUT, NOTHING = "were cut off at the token limit", "No answer scored a point"
 
 
 @pytest.fixture(scope="module")

@@ -171,7 +171,7 @@ def test_a_judged_task_shows_how_far_the_judge_can_be_trusted_and_writes_the_off
     assert "alpaca-eval: ann, judged by chief" in told.out
     assert "length controlled winrate" in told.out
     assert "prefers the answer in first place" in told.out
-    assert "our own words" in told.out
+    assert "Mixtura's own" in told.out
     rows = alpaca_leaderboard.read_annotations(desk.folder / "mine" / "annotations.json")
     assert [(row.preference, row.generator_2) for row in rows] == [(2.0, "ann")] * 3
     assert len(alpaca_leaderboard.read_outputs(desk.folder / "mine" / "model_outputs.json")) == 3

@@ -225,7 +225,7 @@ def test_a_judge_reads_the_answer_as_data():
         ({"task": "jsonl", "data": None}, "--data FILE"),
         ({"rows": [{"prompt": "?"}]}, "line 1: `question` is missing"),
         ({"rows": [{"question": "?", "answer": "five"}]}, "no number after ####"),
-        ({"rows": []}, "there are no rows in it"),
+        ({"rows": []}, "has no rows"),
         ({"judge": "a"}, "not for gsm8k"),
         ({"task": "jsonl", "rows": [{"input": "?"}]}, "neither a `target` nor a `rubric`"),
         ({"task": "ifeval", "rows": [{"prompt": "?", "instruction_id_list": ["x:y"],

@@ -69,13 +69,13 @@ FORMS = {
     "empty lines": f"\n{ROW}\n\n  \r\n{ROW}\n\n".encode(),
 }
 REFUSED = [
-    (b"", "there are no rows"), (b"[]", "there are no rows"), (b"\n \n", "there are no rows"),
-    (f"{ROW}\n[1, 2]\n", "line 2: a row is a JSON object"), ('"a"\n', "line 1: a row is a JSON"),
-    (f"{ROW}\n{ROW[:-1]}\n{ROW}", "line 2: not JSON: the row breaks off"),
-    (f"{ROW} {ROW}\n", "line 1: a second value stands"), (f"{ROW}\r{ROW}", "line 1: a second"),
-    (f"{ROW}\n" + '{"input": "a\x0bb"}', "line 2: not JSON: a text may not have the bare"),
-    ('{"input": "a", "input": "b"}', "line 1: the key 'input' stands twice"),
-    (f"{ROW}\n" + '{"input": "\\ud800"}', "line 2: a text has the half of a character"),
+    (b"", "has no rows"), (b"[]", "has no rows"), (b"\n \n", "has no rows"),
+    (f"{ROW}\n[1, 2]\n", "line 2: a row must be a JSON"), ('"a"\n', "line 1: a row must be"),
+    (f"{ROW}\n{ROW[:-1]}\n{ROW}", "line 2: not JSON: the row is incomplete"),
+    (f"{ROW} {ROW}\n", "line 1: a second value follows"), (f"{ROW}\r{ROW}", "line 1: a second"),
+    (f"{ROW}\n" + '{"input": "a\x0bb"}', "line 2: not JSON: the control character"),
+    ('{"input": "a", "input": "b"}', "line 1: the key 'input' appears twice"),
+    (f"{ROW}\n" + '{"input": "\\ud800"}', "line 2: a text has half a character"),
     ('{"input": "a", "target": 1e999}', "line 1: the number 1e999 is too large"),
     (f"{ROW}\n".encode() + b'{"input": "\xff"}', "line 2: not UTF-8"),
     (b"\x89PNG\0\0", "not UTF-8 text"),
@@ -116,16 +116,16 @@ ODD = [
     ({"input": "a", "target": []}, "empty list"), ({"input": "a", "target": {}}, "must be a text"),
     ({"input": 5, "target": "a"}, "must be a text or a list of messages"),
     ({"input": " ", "target": "a"}, "is empty"), ({"target": "a"}, "none of input"),
-    ({"messages": [{"role": "assistant", "content": "a"}], "target": "a"}, "nothing is asked"),
-    ({"messages": [{"role": "user"}], "target": "a"}, "a message has a role"),
-    ({"input": "a", "id": True, "target": "b"}, "an id is a text"),
-    ({"input": "a", "id": [1], "target": "b"}, "an id is a text"),
-    ({"input": "a", "id": 1.5, "target": "b"}, "an id is a text"),
+    ({"messages": [{"role": "assistant", "content": "a"}], "target": "a"}, "there is no question"),
+    ({"messages": [{"role": "user"}], "target": "a"}, "a message needs a role"),
+    ({"input": "a", "id": True, "target": "b"}, "an id must be a text"),
+    ({"input": "a", "id": [1], "target": "b"}, "an id must be a text"),
+    ({"input": "a", "id": 1.5, "target": "b"}, "an id must be a text"),
     ({"prompt": "p", "test": "t", "entry_point": "e"}, "looks like a row of humaneval"),
     ({"input": "a", "answer": "b", "reference": "c"}, "differ"),
     ({"input": "a", "answer": "1", "target": "2"}, "`target` and `answer` differ"),
     ({"input": "a", "answer": "so\n#### 1", "target": "2"}, "`target` and `answer` differ"),
-    ({"input": "a", "choices": ["x", "y"], "answer": 1}, "`choices`, which no task shows"),
+    ({"input": "a", "choices": ["x", "y"], "answer": 1}, "`choices`, which no task sends"),
     ({"input": "a", "options": {"A": "x", "B": "y"}, "answer": "B"}, "`options`, which no task"),
     ({"input": "a", "choices": {"text": ["x"], "label": ["A"]}, "answer": "A"}, "`choices`"),
     ({"instruction": "a", "input": "b", "context": "c", "target": "d"}, "could both belong"),
@@ -142,7 +142,7 @@ def test_a_row_that_cannot_be_asked_or_scored_is_named_with_its_line(row, said, 
 
 
 def test_an_id_that_stands_twice_is_named_with_both_lines():
-    with pytest.raises(ConfigError, match="line 2: the id 1 is that of line 1"):
+    with pytest.raises(ConfigError, match="line 2: the id 1 is also used in line 1"):
         jsonl.jsonl(str(CASES / "dupid.jsonl"))
 
 
@@ -195,7 +195,7 @@ def test_a_row_of_ifeval_that_cannot_be_checked_is_named_before_anyone_is_asked(
     with pytest.raises(ConfigError, match="did you mean 'punctuation:no_comma'"):
         ifeval.ifeval(put(tmp_path, lines(row)))
     row["instruction_id_list"] = ["punctuation:no_comma"]
-    with pytest.raises(ConfigError, match="`commas` is none of its words"):
+    with pytest.raises(ConfigError, match="`commas` is not one of its fields"):
         ifeval.ifeval(put(tmp_path, lines(row | {"kwargs": [{"commas": 1}]})))
 
 
@@ -235,8 +235,10 @@ def test_annotations_and_difficulties_that_repeat_are_refused_with_both_places(t
     hard = put(tmp_path, "index,instruction_difficulty\n0,0.5\n1,0.1\n0,0.2\n", "hard.csv")
 
     assert code == 2
-    assert "the instruction of line 2 (row 1) once more" in " ".join(err.split())
-    with pytest.raises(ConfigError, match="line 4: the index 0 has a difficulty in line 2"):
+    assert "the instruction is that of line 2 (row 1)" in " ".join(err.split())
+    with pytest.raises(
+        ConfigError, match="line 4: the index 0 already has a difficulty, in line 2"
+    ):
         alpaca_leaderboard.read_difficulties(Path(hard))
 
 
@@ -255,7 +257,7 @@ def test_a_socks_proxy_is_told_as_what_it_is_without_its_password(tmp_path):
     code, _, err = mixtura("ask", "-m", "a", "x", folder=tmp_path, ALL_PROXY=proxy, NO_PROXY="")
 
     assert code == 3
-    assert "ALL_PROXY speaks SOCKS" in " ".join(err.split())
+    assert "ALL_PROXY uses SOCKS" in " ".join(err.split())
     assert "made-up-word" not in err
 
 

@@ -347,7 +347,7 @@ def test_alpaca_eval_gives_the_leaderboards_figures_wherever_the_answer_stands(t
     shown = [material(r.prompt)["m"] for r in records if r.model == "judge"]
     assert set(shown) == {"good", "bad"}
     assert any("one token in 6" in note for note in result.notes)
-    assert any("our own words" in note for note in result.notes)
+    assert any("Mixtura's own" in note for note in result.notes)
 
 
 def test_the_order_of_alpaca_eval_is_the_seeds(tmp_path):
@@ -641,7 +641,7 @@ def test_agreement_with_peoples_labels_is_measured(tmp_path):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ({"task": "mt-bench", "judge": None}, "mt-bench needs a judge: --judge MODEL"),
+        ({"task": "mt-bench", "judge": None}, "mt-bench needs a judge: give --judge MODEL"),
         ({"task": "flask", "against": "b"}, "--against is for mt-bench, alpaca-eval, arena-hard"),
         ({"task": "mt-bench", "against": "nowhere"}, "nowhere"),
         ({"task": "mt-bench", "against": "nowhere.jsonl"}, "nowhere.jsonl cannot be read"),

@@ -241,7 +241,7 @@ def estimate(value, margin, prompts=50, spread=0.2):
         (
             estimate(0.0, 0.01, prompts=1200),
             None,
-            "no difference seen with 1,200 prompts; one of 2 points would have shown",
+            "no difference seen with 1,200 prompts; they would have shown one of 2 points",
         ),
         (
             estimate(0.0, 0.07, spread=0.0),

@@ -120,7 +120,9 @@ def test_the_system_prompt_goes_through_the_models_own_template(smol):
 
 
 def test_a_conversation_longer_than_the_window_is_a_clear_error(smol):
-    with pytest.raises(ContextOverflowError, match=r"has \d+ tokens and the model's window 4096"):
+    with pytest.raises(
+        ContextOverflowError, match=r"has \d+ tokens, more than the model's context window of 4096"
+    ):
         run(smol.complete(ask("word " * 5000)))
 
 
@@ -132,7 +134,7 @@ def test_a_local_model_is_told_of_a_picture_that_it_cannot_see_and_so_is_the_per
     asked = Request((Message("user", (picture,)),), Sampling(max_tokens=1))
     run(smol.complete(asked, events.append))
     assert [event.notice for event in events if isinstance(event, Notice)] == [
-        "cannot take a picture: a line of text stands in for it"
+        "cannot take a picture: it is replaced by a line of text"
     ]
 
 

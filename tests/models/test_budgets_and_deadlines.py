@@ -412,7 +412,7 @@ def test_no_one_waits_at_the_gate_longer_than_the_answer_is_waited_for(queued):
         finally:
             await asyncio.wait([task])
 
-    with pytest.raises(RateLimitedError, match="30 s without calls"):
+    with pytest.raises(RateLimitedError, match="no calls for another 30 s"):
         run(waits(20.0))
     with pytest.raises(TimeoutError):
         run(waits(40.0))

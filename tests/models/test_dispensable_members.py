@@ -120,7 +120,7 @@ def test_a_model_that_keeps_failing_rests_where_others_can_do_without_it():
         assert calls == 4
         calls, said = await asked(3)
         assert calls == 1, "the fifth failure was the last that anyone waited for"
-        assert said == "layer 1: broken failed: failed 5 times in a row: not asked for 30 s more"
+        assert said == "layer 1: broken failed: failed 5 times in a row: no requests for 30 s"
         with pytest.raises(UnavailableError, match="503"):
             await limited.complete(ASK)  # who depends on it asks all the same
         clock.now += 31

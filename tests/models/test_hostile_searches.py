@@ -169,7 +169,7 @@ def test_an_answer_without_end_from_an_address_is_cut_off(packed):
         answer, notices = asyncio.run(search(f"{address}/mcp", model))
 
     assert answer.text == "From memory."
-    assert ("packs its answer" if packed else "more than 4 MB") in notices[1]
+    assert ("compressed its answer" if packed else "more than 4 MB") in notices[1]
 
 
 def test_a_model_that_wants_a_hundred_searches_at_once_gets_a_few(server):
@@ -178,7 +178,9 @@ def test_a_model_that_wants_a_hundred_searches_at_once_gets_a_few(server):
     answer, notices = asyncio.run(search(server(), model))
 
     assert answer.usage.searches == MAX_SEARCHES_AT_ONCE
-    assert notices[-1] == f"{100 - MAX_SEARCHES_AT_ONCE} more searches at once were not made"
+    assert notices[-1] == (
+        f"{100 - MAX_SEARCHES_AT_ONCE} searches skipped: at most {MAX_SEARCHES_AT_ONCE} run at once"
+    )
     results = [message.text for message in model.asked[1].messages if message.role == "tool"]
     assert results[:2] == ["0", "1"]
     assert "Not searched" in results[-1]

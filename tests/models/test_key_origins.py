@@ -41,7 +41,7 @@ def test_the_line_is_named_where_the_key_stands_in_a_header(tmp_path):
 
 
 def test_a_call_without_a_key_says_what_was_missing(tmp_path):
-    assert "no API key was sent: `api_key_env`" in refused(tmp_path, "")
+    assert "no API key was sent: set `api_key_env`" in refused(tmp_path, "")
 
 
 def test_another_refusal_says_nothing_of_a_key(tmp_path):

@@ -169,5 +169,5 @@ def test_the_doubles_do_what_their_names_say():
     assert run(echo().complete(ASK)).text == "Why?"
     with pytest.raises(ModelError, match="no"):
         run(failing_model(ModelError("no")).complete(ASK))
-    with pytest.raises(AssertionError, match="no more script"):
+    with pytest.raises(AssertionError, match="more than its script has"):
         run(Scripted("m", []).complete(ASK))

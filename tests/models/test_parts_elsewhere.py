@@ -56,8 +56,8 @@ def test_texts_and_pictures_go_through_the_bridge_and_the_rest_is_said():
     assert said.count('[A file called "a.pdf" is here') == 4
     assert str(body).count(PICTURE.url) == 3
     assert [e.notice for e in events if isinstance(e, Notice)] == [
-        "cannot take a file: a line of text stands in for it",
-        "cannot take a sound recording: a line of text stands in for it",
+        "cannot take a file: it is replaced by a line of text",
+        "cannot take a sound recording: it is replaced by a line of text",
         "does not accept min_p: it was left out",
     ]
 
@@ -76,8 +76,8 @@ def test_a_local_model_reads_every_text_and_is_told_of_the_rest(embedded: Any):
 
     assert answer.usage.prompt_tokens > 60
     assert [e.notice for e in events if isinstance(e, Notice)] == [
-        "cannot take a file: a line of text stands in for it",
-        "cannot take a sound recording: a line of text stands in for it",
-        "cannot take a picture: a line of text stands in for it",
+        "cannot take a file: it is replaced by a line of text",
+        "cannot take a sound recording: it is replaced by a line of text",
+        "cannot take a picture: it is replaced by a line of text",
         "does not accept top_a: it was left out",
     ]

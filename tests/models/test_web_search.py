@@ -146,7 +146,9 @@ def test_a_server_that_is_none_costs_the_member_its_search_and_no_answer():
     answer, events = search(model, [sys.executable, "-c", "print('no server')"])
 
     assert answer.text == "From memory."
-    assert any("cannot be used" in e.notice for e in events if isinstance(e, Notice))
+    assert any(
+        "no connection to the search server" in e.notice for e in events if isinstance(e, Notice)
+    )
 
 
 # ---- by the provider's own means

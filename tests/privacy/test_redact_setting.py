@@ -40,7 +40,7 @@ def test_a_hosted_member_is_not_shown_what_the_local_one_is(desk):
     ben = next(call for call in ran.json["calls"] if call["model"] == "ben")
     assert ben["text"] == f"Write to {ADDRESS} or CUST-123456."
     assert {"placeholder": "[EMAIL_1]", "kind": "EMAIL", "text": ADDRESS} in ben["replaced"]
-    assert "4 private items replaced before it was asked" in ben["notices"][0]
+    assert "4 private items replaced before the request" in ben["notices"][0]
     # The run on this machine has it, a file for others has not.
     kept = next(call for call in shown["calls"] if call["model"] == "ben")
     assert kept["replaced"] == ben["replaced"]

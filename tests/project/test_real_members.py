@@ -69,4 +69,4 @@ def test_a_real_tool_without_a_login_says_what_to_run(tmp_path):
     said = ask_through("claude-code", tmp_path)
 
     assert said["answer"] is None
-    assert "nobody is logged in: run `claude` and log in" in str(said["error"])
+    assert "the program is not logged in: run `claude` and log in" in str(said["error"])

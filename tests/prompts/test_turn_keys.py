@@ -275,7 +275,7 @@ def test_a_refusal_of_later_instructions_is_learned_from_in_any_words(said: str,
         {"role": "assistant", "content": "So."},
         {"role": "user", "content": "Three?\n\nSing."},
     ]  # fmt: skip
-    assert notices == ["accepts instructions in one message in front: later ones are moved"]
+    assert notices == ["accepts instructions only in the first message: later ones are moved"]
 
 
 def test_a_template_that_refuses_later_instructions_with_a_500_is_learned_from_too():

@@ -199,7 +199,7 @@ def test_what_an_api_has_no_form_for_is_told_to_the_model_and_to_the_client(
     (body,) = served.sent("c")
     assert "A sound recording is here that you cannot read" in texts(body["messages"])
     assert answer.json["mixtura"]["notices"] == [
-        "c: cannot take a sound recording: a line of text stands in for it"
+        "c: cannot take a sound recording: it is replaced by a line of text"
     ]
 
 
@@ -301,4 +301,4 @@ def test_the_person_is_told_of_a_picture_that_a_known_model_cannot_see():
     run(Mixture.of([blind], blind).complete(Request((picture,)), events.append))
 
     said = [event.notice for event in events if isinstance(event, Notice)]
-    assert set(said) == {"sees no pictures: a line of text stands in for each"}
+    assert set(said) == {"sees no pictures: each is replaced by a line of text"}

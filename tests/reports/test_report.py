@@ -363,7 +363,7 @@ def test_a_single_model_makes_a_page_without_figures_of_what_it_cannot_show():
     made = {section.key: section for section in build_sections(only)}
 
     assert [key for key, section in made.items() if section.rows] == ["budget", "latency"]
-    assert "This brings the runs" in report_html([(only, list(made.values()))])
+    assert "This command makes the runs" in report_html([(only, list(made.values()))])
 
 
 def test_names_that_are_markup_stay_text_on_the_page():
@@ -405,7 +405,7 @@ def test_the_grid_has_every_comparison_once_and_the_cheap_ones_first():
 
 def test_a_grid_of_one_model_or_of_one_twice_is_refused():
     for models in (["a"], ["a", "a"]):
-        with pytest.raises(ConfigError, match="at least two, each once"):
+        with pytest.raises(ConfigError, match="at least two, and each only once"):
             experiment_mixtures(models)
 
 
@@ -483,7 +483,7 @@ def test_collecting_shares_drafts_among_mixtures_and_the_report_reads_what_it_le
     drafts = Counter(record.model for record in adding.records if len(record.prompt) < 10)
     assert drafts == {"a": 2, "b": 2 * 3}  # alone, in the team and drawn again: each asked once
     assert "Best aggregator: a-1b" in done.stdout
-    assert "better? Not included. No evaluation of the task flask" in done.stdout
+    assert "better? Not included. These runs contain no evaluation of the task flask" in done.stdout
     with Path("report", "roles.csv").open(newline="") as file:
         found = {row["model"]: row["alone"] for row in csv.DictReader(file)}
     assert found == {"a-1b": "1.0", "b-1b": "0.0"}

@@ -154,9 +154,9 @@ def test_who_answers_nothing_is_left_out_and_named(tmp_path):
     [
         (["a"], {}, "two models or more"),
         (["a", "b"], {}, "unknown model or mixture 'b'"),
-        (["a", "twin", "a"], {}, "a stands there twice"),
+        (["a", "twin", "a"], {}, "a is listed twice"),
         (["a*2", "twin"], {}, "not the name of one model"),
-        (["a", "twin"], {"rows": SUMS[:2]}, "has 2 prompts, and at least 3"),
+        (["a", "twin"], {"rows": SUMS[:2]}, "has 2 prompts, but at least 3"),
         (["a", "twin"], {"rows": [{"x": 1}] * 4}, "line 1: `question` is missing"),
         (["a", "twin"], {"task": "gsm9k"}, "no task is called 'gsm9k'"),
         (["a", "twin"], {"aggregator": "writer"}, "not one of the candidates"),
@@ -317,7 +317,10 @@ def test_a_file_keeps_its_line_ends_and_stays_unread_by_others(tmp_path):
     [
         ('[mixtures.selected]\nlayers = [["a"]]\naggregator = "a"\n', "was not written by select"),
         ('[models.selected]\nmodel = "a"\n', "is a model here"),
-        ("[[mixtures]]\nname = 1\n", r"tables by name are expected, as in \[mixtures.NAME\]"),
+        (
+            "[[mixtures]]\nname = 1\n",
+            r"mixtures must be tables with names, such as \[mixtures.NAME\]",
+        ),
         ("[mixtures.selected\n", "not valid TOML"),
         (
             '[mixtures.selected]\n# chosen by mixtura select\nlayers = [\n["a"],\n[ "b" ]]\n',

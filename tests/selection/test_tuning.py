@@ -63,7 +63,7 @@ def test_a_proof_holds_only_where_the_lower_bound_is_not_below_minus_one_point()
     assert (same.difference, same.needed) == (0.0, None)
     # Equal scores everywhere are no sign that the mixture is worse.
     said = TuneResult.power_line(SimpleNamespace(proof=same))
-    assert "scored alike" in said
+    assert "have the same score on both sides" in said
     assert "worse" in TuneResult.power_line(SimpleNamespace(proof=prove_gain(best * 0.5, best)))
 
 
@@ -122,7 +122,7 @@ def test_a_record_of_looks_that_is_damaged_is_an_error_and_never_no_look(tmp_pat
     file = tmp_path / "tune-looks.jsonl"
     file.write_text(file.read_text() + "{}\n")
 
-    with pytest.raises(ConfigError, match=r"tune-looks.jsonl, line 2: it is no record"):
+    with pytest.raises(ConfigError, match=r"tune-looks.jsonl, line 2: this is not the record"):
         look(tmp_path, mixture="mux")
 
 
@@ -207,7 +207,7 @@ def test_members_that_err_apart_are_written_as_a_mixture_with_its_proof_and_it_a
         kept_apart = "on 12 prompts that had no part in the choice"
         for said in ("95 % interval", kept_apart, "times the price"):
             assert said in text
-        assert re.search(r"seconds; 12 prompts chose among \d+; \d{4}-\d\d-\d\d", text)
+        assert re.search(r"seconds; chosen from \d+ on 12 prompts; \d{4}-\d\d-\d\d", text)
         assert tomllib.loads(text)["mixtures"]["tuned"]["pattern"] == "vote"
         code, out, _ = typed("ask", "-m", "tuned", "What is 12 plus 12?")
         assert (code, "24" in out) == (0, True)
@@ -232,7 +232,7 @@ def test_a_second_try_on_the_same_prompts_is_told_before_it_is_paid_and_proves_n
         code, out, err = typed(*words, "--json")
         found = json.loads(out)
         assert (code, found["is_mixture"], found["look"]["alpha"]) == (0, False, 0.0)
-        assert "nothing is left of the 5 %" in found["proof"]
+        assert "the 5 % error probability that all looks share is used up" in found["proof"]
         assert "nothing is left" in found["preset"]
 
 
@@ -246,7 +246,7 @@ def test_tries_that_are_planned_each_have_their_part_and_the_file_says_so(tmp_pa
         err = typed(*COMMAND, "--size", "1", "--patterns", "mux", *planned)[2]
         assert "this one may spend 0.0190 of the 0.05" in err
         said = (tmp_path / "mixtura.toml").read_text()
-        assert "look 2 of 2 at these prompts: it may spend 0.0190 of the 0.05" in said
+        assert "look 2 of 2 at these prompts: its interval has 0.0190 of the error" in said
 
 
 @pytest.mark.soak

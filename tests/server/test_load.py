@@ -78,7 +78,7 @@ def test_the_total_clock_is_over_all_attempts_at_a_call(upstream, play):
     timeouts = CallTimeouts(total=0.4, first_token=10.0, progress=10.0)
     model = Retrying(hosted(upstream, timeouts=timeouts), attempts=3, first_wait=0.01)
 
-    with pytest.raises(TimedOutError, match=r"not done within 0\.4 s"):
+    with pytest.raises(TimedOutError, match=r"not finished within 0\.4 s"):
         asyncio.run(model.complete(Request(ask("Why?").messages, draft=True)))
 
     assert len(upstream.of("m")) == 1

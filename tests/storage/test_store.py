@@ -245,7 +245,7 @@ def test_a_broken_cache_is_said_once_and_answers_are_given(tmp_path):
 
     assert said == ["1", "2", "1", "2"]
     (notice,) = [e.notice for e in events if isinstance(e, Notice)]
-    assert "answers are not kept" in notice
+    assert "answers are not cached" in notice
     assert "cannot be used" in notice
 
 

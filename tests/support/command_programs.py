@@ -56,14 +56,14 @@ FAILURES: dict[str, tuple[str, str, str]] = {
     "it ends with an exit code and says why": (
         "echo 'disk is full' >&2; exit 3", "UnavailableError", "exit code 3: “disk is full”"),
     "it ends with an exit code and says nothing": (
-        "exit 7", "UnavailableError", "exit code 7, and said nothing"),
+        "exit 7", "UnavailableError", "exit code 7 without any output"),
     "it answers and then fails": (
         "echo an answer; exit 1", "UnavailableError", "exit code 1"),
-    "it hangs": ("cat > /dev/null; sleep 600", "TimedOutError", "no whole answer within"),
+    "it hangs": ("cat > /dev/null; sleep 600", "TimedOutError", "no complete answer within"),
     "it hangs and holds its input closed": (
-        "exec 0<&-; sleep 600", "TimedOutError", "no whole answer within"),
+        "exec 0<&-; sleep 600", "TimedOutError", "no complete answer within"),
     "it ignores being told to end": (
-        "trap '' TERM; while :; do sleep 1; done", "TimedOutError", "no whole answer within"),
+        "trap '' TERM; while :; do sleep 1; done", "TimedOutError", "no complete answer within"),
     "it begins an answer and hangs": (
         "echo 'I think that'; sleep 600", "TimedOutError", "last words: “I think that”"),
     "it floods": ("yes answer", "RejectedError", "it wrote more than 1 MB"),
@@ -72,7 +72,7 @@ FAILURES: dict[str, tuple[str, str, str]] = {
     "it asks and waits": (
         "printf 'Overwrite? [y/N] '; sleep 600", "TimedOutError", "waits for an answer to"),
     "it asks and gives up": (
-        "printf 'Continue? [y/N] ' >&2; exit 1", "RejectedError", "asked for something"),
+        "printf 'Continue? [y/N] ' >&2; exit 1", "RejectedError", "asked for input"),
     "it writes to the wrong stream": (
         "echo Paris >&2", "EmptyAnswerError", "on standard error: “Paris”"),
     "it writes nothing": ("true", "EmptyAnswerError", "wrote no answer"),
@@ -80,9 +80,9 @@ FAILURES: dict[str, tuple[str, str, str]] = {
     "it ends within a sign": ("printf 'Z\\303'", "MalformedError", "not UTF-8"),
     "it writes another encoding": ("printf 'Z\\374rich'", "MalformedError", "not UTF-8"),
     "it needs a terminal": (
-        "echo 'stdin is not a terminal' >&2; exit 1", "RejectedError", "wants a terminal"),
+        "echo 'stdin is not a terminal' >&2; exit 1", "RejectedError", "needs a terminal"),
     "it wants a login": (
-        "echo 'You are not logged in.' >&2; exit 1", "RejectedError", "nobody is logged in"),
+        "echo 'You are not logged in.' >&2; exit 1", "RejectedError", "is not logged in: "),
     "it says its limit is reached": (
         "echo 'Usage limit reached until 5pm' >&2; exit 1", "QuotaError", "limit is reached"),
     "it is killed": ("kill -KILL $$", "UnavailableError", "ended by signal 9"),

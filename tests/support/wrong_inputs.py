@@ -489,12 +489,12 @@ LOOKED_AT = {
 EVALUATIONS = {
     "a tuning of nothing": Row(("tune",), ("--models A B C --on prompts.jsonl",)),
     "a tuning of one model": Row(
-        ("tune", "--models", "m", "--on", "in.jsonl"), ("two models or more are needed",),
+        ("tune", "--models", "m", "--on", "in.jsonl"), ("at least two models are needed",),
         files=ROWS_FILE,
     ),
     "a tuning on too few prompts": Row(
         ("tune", "--models", "m", "team", "--on", "in.jsonl", "--scoring", "number"),
-        ("has 1 prompt, and at least 3 are needed",), files=ROWS_FILE,
+        ("has 1 prompt, but at least 3 are needed",), files=ROWS_FILE,
     ),
     "a tuning by a pattern that none is": Row(
         ("tune", "--models", "m", "team", "--on", "in.jsonl", "--scoring", "number",
@@ -523,11 +523,11 @@ EVALUATIONS = {
     ),
     "rows at an address that refuses": Row(
         ("eval", "jsonl", "--model", "m", "--data", "http://127.0.0.1:9/r.jsonl"),
-        ("cannot be fetched", "onnection refused", "--data FILE"),
+        ("cannot be downloaded", "onnection refused", "--data FILE"),
     ),
     "rows at an address of no one": Row(
         ("eval", "jsonl", "--model", "m", "--data", "http://no.such.host.invalid/r.jsonl"),
-        ("cannot be fetched", "host not found", "--data FILE"),
+        ("cannot be downloaded", "host not found", "--data FILE"),
     ),
     "a comparison of nothing": Row(("compare",), ("Which mixture?", "--on")),
     "a comparison on nothing": Row(("compare", "team"), ("--on",)),
@@ -546,7 +546,7 @@ EVALUATIONS = {
         ("calibrate", "--from", ".", "--method", "spline"), ("'spline' is not one of", "'platt'")
     ),
     "a calibration without an evaluation": Row(
-        ("calibrate", "--from", "."), ("nothing to calibrate: no evaluation of a mixture",)
+        ("calibrate", "--from", "."), ("nothing to calibrate: the logs contain no evaluation",)
     ),
     "a tuning planned for no look": Row(
         ("tune", "--models", "m", "n", "--on", "in.jsonl", "--looks", "0"), ("at least 1",)
@@ -557,11 +557,11 @@ EVALUATIONS = {
     ),
     "a tuning after looks that cannot be read": Row(
         ("tune", "--models", "m", "n", "--on", "in.jsonl", "--task", "gsm8k", "--dry-run"),
-        ("tune-looks.jsonl, line 1: it is no record of a look", "no tuning has looked at"),
+        ("tune-looks.jsonl, line 1: this is not the record of a test", "no tuning has used"),
         PAIR, files=LOOKED_AT,
     ),
     "a tuning of a model and itself": Row(
-        ("tune", "--models", "m", "m", "--on", "in.jsonl"), ("m stands there twice",),
+        ("tune", "--models", "m", "m", "--on", "in.jsonl"), ("m is listed twice",),
         files=ROWS_FILE,
     ),
     "a tuning that proves on nothing": Row(
@@ -570,20 +570,20 @@ EVALUATIONS = {
     ),
     "the agreement of one model": Row(
         ("eval", "jsonl", "--model", "m", "--data", "in.jsonl", "--agreement"),
-        ("--agreement compares proposals, and m has no two",), files=ROWS_FILE,
+        ("--agreement compares proposals, but m has fewer than two",), files=ROWS_FILE,
     ),
     "the agreement of a team of one": Row(
         ("eval", "jsonl", "--model", "team", "--data", "in.jsonl", "--agreement"),
-        ("team has no two: name a mixture of several",), files=ROWS_FILE,
+        ("team has fewer than two: name a mixture with several",), files=ROWS_FILE,
     ),
     "the agreement of answers that are there": Row(
         ("eval", "alpaca-eval", "--outputs", "a.json", "--judge", "m", "--agreement"),
-        ("--agreement compares the proposals of a mixture: --model NAME",),
+        ("--agreement compares the proposals of a mixture: give --model NAME",),
         files={"a.json": b'[{"instruction": "q", "output": "a", "generator": "g"}]'},
     ),
     "the agreement of dialogues": Row(
         ("eval", "mt-bench", "--model", "team", "--judge", "m", "--agreement"),
-        ("--agreement is for answers, and mt-bench has dialogues",),
+        ("--agreement is for single answers, but mt-bench has dialogues",),
     ),
     "agreement in words": Row(
         ("eval", "gsm8k", "--model", "team", "--agreement=yes"), ("does not take a value",)

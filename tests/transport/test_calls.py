@@ -137,8 +137,8 @@ async def chatting(peer: Peer) -> None:
     ("play", "timeouts", "said"),
     [
         (silent, {"first_token": 0.5}, "no first token within 0.5 s"),
-        (begun, {"progress": 0.3}, "stalled: nothing new for 0.3 s"),
-        (chatting, {"total": 0.5}, "not done within 0.5 s"),
+        (begun, {"progress": 0.3}, "stalled: no new data for 0.3 s"),
+        (chatting, {"total": 0.5}, "not finished within 0.5 s"),
     ],
 )
 def test_each_clock_ends_its_part_of_a_call(play, timeouts, said):
@@ -170,7 +170,7 @@ def test_a_body_without_an_end_is_ended_by_its_bytes(body):
     error = call_fails(endless)
 
     assert isinstance(error, MalformedError)
-    assert "an answer of more than 10000 bytes" in str(error)
+    assert "the answer has more than 10000 bytes" in str(error)
 
 
 def test_a_list_has_a_bound_on_its_bytes():

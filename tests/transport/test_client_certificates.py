@@ -58,7 +58,7 @@ def test_without_one_the_error_says_what_the_server_wants(kind, version, ours, c
 
     with (
         turning_away(tls) as host,
-        pytest.raises(UnavailableError, match=r"want(s| of) a client certificate \(.*ALERT"),
+        pytest.raises(UnavailableError, match=r"(requires|need) a client certificate \(.*ALERT"),
     ):
         run(got(f"https://localhost:{host.rpartition(':')[2]}/v1"))
 
@@ -92,7 +92,7 @@ def locked(folder: Path) -> tuple[Path, Path]:
     [
         (lambda ours, other: ("nowhere.pem", None), "client_certificate: nowhere.pem cannot be"),
         (lambda ours, other: (ours / "cert.pem", "no.pem"), "client_key: no.pem cannot be read"),
-        (lambda ours, other: (ours / "cert.pem", None), "holds no certificate with its key"),
+        (lambda ours, other: (ours / "cert.pem", None), "has no certificate with its key"),
         (lambda ours, other: (ours / "cert.pem", other / "key.pem"), "client_key: this is not the"),
         (lambda ours, other: (__file__, __file__), "are not a certificate and a key in PEM form"),
         (lambda ours, other: (None, ours / "key.pem"), "client_key: its certificate is missing"),

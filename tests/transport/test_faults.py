@@ -43,7 +43,9 @@ async def outcome(
     except ModelError as error:
         after = getattr(error, "retry_after", None)
         end = f"{type(error).__name__}, wait: {after is not None}: {error}"
-    end = re.sub(r"more than \S+ bytes of headers|more headers than.*", "too many headers", end)
+    end = re.sub(
+        r"more than \S+ bytes of headers|too many or too long headers", "too many headers", end
+    )
     text = re.sub(r"(more ){2,}", "more and more ", "".join(seen))  # as long as it was listened to
     return text + re.sub(r"\d+", "N", end.replace(name, "NAME"))
 

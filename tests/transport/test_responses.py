@@ -107,7 +107,7 @@ def test_a_body_that_ends_early_is_an_error_and_what_came_of_it_was_handed_on(re
 
     error = fails(answering(reply, close=True), into=half)
 
-    assert str(error) == "the answer broke off before its end"
+    assert str(error) == "the connection broke before the end of the answer"
     assert half.body.startswith(b"half") or b"gzip" in reply
 
 
@@ -126,7 +126,7 @@ def test_a_flood_of_what_is_no_body_ends_the_call(flood):
         await peer.send(flood)
         await peer.left()
 
-    assert re.search("more .*headers", str(fails(play)))
+    assert re.search("more .*headers|too long headers", str(fails(play)))
 
 
 @pytest.mark.parametrize(

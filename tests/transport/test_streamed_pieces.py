@@ -69,7 +69,7 @@ def test_a_draft_that_breaks_off_loses_nothing_either():
 
     error = wire.fails(play, frame=wire.FOR_EVER, into=half)
 
-    assert str(error) == "the answer broke off before its end"
+    assert str(error) == "the connection broke before the end of the answer"
     assert half.body.decode().replace("data: ", "").split() == [*"abcdef"]
 
 
@@ -184,7 +184,7 @@ def test_a_quick_draft_that_breaks_off_says_so_at_once():
     play, heard = wire.quick(then)
     error = wire.fails(play, frame=0.05, heard=heard, into=half)
 
-    assert str(error) == "the answer broke off before its end"
+    assert str(error) == "the connection broke before the end of the answer"
     assert half.body.endswith(b"data: x\n\n")
 
 
@@ -350,7 +350,7 @@ def test_when_many_speak_at_once_whoever_breaks_off_is_noticed():
         if i % 3 == 1:
             assert isinstance(answer, wire.Got)
         else:
-            assert str(answer) == "the answer broke off before its end"
+            assert str(answer) == "the connection broke before the end of the answer"
 
 
 def test_connections_close_with_their_loop():

@@ -57,7 +57,7 @@ class GoogleForm:
     def build_row(data: JsonObject) -> JsonObject:
         """Raises UnavailableError for what has no form there: it is asked live."""
         if unknown := sorted({k for k, v in data.items() if v is not None} - _PLAIN_FIELDS):
-            raise UnavailableError(f"Google's batches are not asked with {', '.join(unknown)} here")
+            raise UnavailableError(f"Google's batches here do not support {', '.join(unknown)}")
         return {"model": data["model"], "request": _generate_request(data)}
 
     async def upload(self, tag: str, rows: Sequence[ProviderBatchRow]) -> str:
@@ -124,7 +124,7 @@ def _generate_request(data: JsonObject) -> JsonObject:
     for message in messages:
         role, text = message.get("role"), message.get("content")
         if not isinstance(text, str) or message.get("tool_calls") or role == "tool":
-            raise UnavailableError("Google's batches are asked with texts alone here")
+            raise UnavailableError("Google's batches here support only texts")
         if role in ("system", "developer"):
             system.append(text)
         else:
@@ -148,7 +148,7 @@ def _read_operation(data: Any) -> RemoteBatch:
     failure = None
     if state == "FAILED":
         said = read_object(data, "error").get("message")
-        failure = read_words(said, "the provider says no more").decode()
+        failure = read_words(said, "the provider gave no reason").decode()
     return RemoteBatch(name, over, (), failure)
 
 
@@ -160,11 +160,11 @@ def _batch_details(data: Any) -> Any:
 def _row_result(data: Any) -> RowResult:
     name = _batch_details(data).get("key")
     if not isinstance(name, str):
-        raise MalformedError("a row of a provider's batch has no key")
+        raise MalformedError("a result of a provider's batch has no key")
     if error := read_object(data, "error"):
         code: Any = error.get("code")
         status = _STATUSES.get(code, 500) if isinstance(code, int) else 500
-        words = read_words(error.get("message"), "no more is said").decode()
+        words = read_words(error.get("message"), "the provider gave no reason").decode()
         said = {"error": {"message": words}}
         return RowResult(name, status, msgspec.json.encode(said))
     answer = _chat_completion(read_object(data, "response"))

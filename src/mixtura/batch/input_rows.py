@@ -205,7 +205,7 @@ class _Names:
     def find_repeated(self, records: list[Record], rows: list[_ReadRecord]) -> list[ConfigError]:
         names = [digest(one.name.encode()) for one in rows]
         return [
-            ConfigError(f"{record.place}: the custom_id {one.name} stands in an earlier row, too")
+            ConfigError(f"{record.place}: the custom_id {one.name} is also used in an earlier row")
             for one, record, n in zip(
                 rows, records, self._counter.count_earlier(names), strict=True
             )

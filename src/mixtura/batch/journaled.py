@@ -149,7 +149,7 @@ class Journaled(Wrapper):
             if calls.holds_back:
                 row.held_back = True
                 if calls.refuses:
-                    raise UnavailableError("the batch ends: no further call is made")
+                    raise UnavailableError("the batch is ending: it makes no further call")
                 await asyncio.get_running_loop().create_future()  # until the row is called off
             return await self._make_call(calls, key, request, emit)
         finally:

@@ -28,7 +28,7 @@ def build_request(fields: Mapping[str, Any], sampling: Sampling) -> Request:
     if fields.get("method") != "POST":
         raise ConfigError('`method` must be "POST"')
     if fields.get("url") != URL:
-        raise ConfigError(f"`url` must be {URL}: a mixture answers nothing else")
+        raise ConfigError(f"`url` must be {URL}, the only one that a mixture answers")
     if not isinstance(fields.get("body"), dict):
         raise ConfigError("`body` must be an object: the request")
     body = cast(dict[str, Any], fields["body"])

@@ -70,7 +70,7 @@ class PartFile:
         self._file = _open_locked(path)
         try:
             if os.fstat(self._file).st_size < size:
-                raise ConfigError(f"{path} was changed meanwhile: give the same command again")
+                raise ConfigError(f"{path} was changed in the meantime: run the same command again")
             os.ftruncate(self._file, size)
             os.lseek(self._file, size, os.SEEK_SET)
         except BaseException:

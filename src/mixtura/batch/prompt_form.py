@@ -86,7 +86,7 @@ class PromptForm:
             kind = "jpeg" if data.startswith(b"\xff\xd8\xff") else "png"
             return ImagePart(f"data:image/{kind};base64,{base64.b64encode(data).decode()}")
         if not isinstance(value, str) or self.read_image is None:
-            raise ConfigError("a picture is a path or an address")
+            raise ConfigError("an image must be a path or an address")
         return self.read_image(value)
 
 
@@ -109,7 +109,9 @@ def join_instruction(fields: Mapping[str, Any], name: str = "instruction") -> st
     """
     there = [one for one in ("input", "context") if is_filled(fields.get(one))]
     if len(there) > 1 and fields["input"] != fields["context"]:
-        raise ValueError("`input` and `context` could both belong to it: leave one of them out")
+        raise ValueError(
+            "`input` and `context` could both belong to the instruction: keep one of them"
+        )
     if not there:
         return fields[name]
     if not isinstance(fields[there[0]], str):
@@ -135,7 +137,7 @@ def record_id(fields: Mapping[str, Any], line: int) -> str:
 
 def parse_messages(rows: Sequence[Any]) -> tuple[Message, ...]:
     """A conversation as chat completions have it. Raises ConfigError."""
-    form = 'a message is an object with a role and a content: {"role": "user", "content": "…"}'
+    form = 'a message must be an object with a role and a content: {"role": "user", "content": "…"}'
     if not rows:
         raise ConfigError("its messages are empty")
     try:
@@ -153,16 +155,16 @@ def parse_template(template: str) -> list[tuple[str, str | None]]:
     try:
         parts = list(Formatter().parse(template))
     except ValueError as error:
-        said = "a brace that is meant as one is written twice: {{ or }}"
+        said = "write a literal brace twice: {{ or }}"
         raise ConfigError(f"--template: {error}: {said}") from None
     for _, name, form, conversion in parts:
         if name is not None and (not name.strip() or form or conversion):
             raise ConfigError(
-                "--template: a field is {name} and no more;"
-                " a brace that is meant as one is written twice: {{ or }}"
+                "--template: write a field as {name}, with nothing else in the braces, and a"
+                " literal brace twice: {{ or }}"
             )
     if all(name is None for _, name, _, _ in parts):
-        raise ConfigError("--template has no field: write one in braces, as {question}")
+        raise ConfigError("--template has no field: write one in braces, such as {question}")
     return [(text, name) for text, name, _, _ in parts]
 
 
@@ -180,10 +182,10 @@ def _prompt_field(fields: Mapping[str, Any]) -> str:
     there = [name for name in PROMPT_FIELDS if fields.get(name) not in (None, "", [])]
     empty = [name for name in PROMPT_FIELDS if name in fields]
     if not there and empty:
-        raise ConfigError(f"the prompt is empty: nothing stands in `{'`, `'.join(empty)}`")
+        raise ConfigError(f"the prompt is empty: there is no text in `{'`, `'.join(empty)}`")
     if not there:
         raise ConfigError(
-            f"no field is named {', '.join(PROMPT_FIELDS)}: say which one is the prompt, with"
+            f"no field is named {', '.join(PROMPT_FIELDS)}: name the prompt's field with"
             f" --column or --template (it has {_quote_names(fields)})"
         )
     if len(there) > 1 and len({msgspec.json.encode(fields[name]) for name in there}) > 1:
@@ -196,7 +198,7 @@ def _prompt_field(fields: Mapping[str, Any]) -> str:
 
 def _find_field(fields: Mapping[str, Any], name: str) -> Any:
     if name not in fields:
-        raise ConfigError(f"it has no field {name} (it has {_quote_names(fields)})")
+        raise ConfigError(f"the row has no field {name} (it has {_quote_names(fields)})")
     if fields[name] is None:
         raise ConfigError(f"its {name} is null")
     return fields[name]

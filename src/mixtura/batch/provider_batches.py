@@ -89,8 +89,9 @@ class ProviderBatches:
             return ProviderBatched(live, hosted, self)
         if self.mode == "only":
             raise ConfigError(
-                f"--provider-batch only: {model.name} has no provider whose batches are known."
-                " Use --provider-batch auto, which asks it live, or name another model"
+                f"--provider-batch only: Mixtura knows no batch API of the provider of"
+                f" {model.name}. Use --provider-batch auto, which sends its calls live, or name"
+                " another model"
             )
         return live
 
@@ -227,7 +228,7 @@ class BatchTransport:
         result = await endpoint.ask(call, plain)
         if not result.status:
             said = result.body.decode(errors="replace")
-            raise NotAskedError(f"its provider's batch did not answer it: {said}")
+            raise NotAskedError(f"the provider's batch has no answer to it: {said}")
         return WholeResponse(result.status, result.body)
 
     async def close(self) -> None:

@@ -25,9 +25,9 @@ def decode_reply(data: bytes) -> dict[str, Any]:
     try:
         found = decode_json(data)
     except msgspec.DecodeError:
-        raise MalformedError("what a provider says of a batch is not JSON") from None
+        raise MalformedError("the provider's reply about a batch is not JSON") from None
     if not isinstance(found, dict):
-        raise MalformedError("what a provider says of a batch is not an object")
+        raise MalformedError("the provider's reply about a batch is not an object")
     return cast(dict[str, Any], found)
 
 
@@ -49,7 +49,7 @@ def read_id(data: dict[str, Any], key: str) -> str:
     found = data.get(key)
     if isinstance(found, str) and _ID.fullmatch(found):
         return found
-    raise MalformedError(f"what a provider says of a batch has no usable {key}")
+    raise MalformedError(f"the provider's reply about a batch has no valid {key}")
 
 
 def read_files(data: dict[str, Any], *keys: str) -> tuple[str, ...]:
@@ -62,7 +62,7 @@ def read_custom_id(data: dict[str, Any]) -> str:
     found = data.get("custom_id")
     if isinstance(found, str) and len(found) <= 200:
         return found
-    raise MalformedError("a row of a batch has no name")
+    raise MalformedError("a result of a batch has no valid custom_id")
 
 
 def read_words(value: Any, default: str) -> bytes:
@@ -74,7 +74,7 @@ def read_status(value: Any) -> int:
     """The status of a row's answer; 200 where none is said. Raises MalformedError."""
     status = 200 if value is None else parse_http_status(value)
     if status is None:
-        raise MalformedError("a row of a batch has a status that is none")
+        raise MalformedError("a result of a batch has an invalid HTTP status")
     return status
 
 

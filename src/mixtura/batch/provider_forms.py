@@ -258,7 +258,7 @@ def _openai_batch(data: dict[str, Any]) -> RemoteBatch:
 def join_messages(errors: Sequence[Mapping[str, Any]]) -> str:
     """What a provider says went wrong."""
     said = [read_words(one.get("message"), "").decode() for one in errors[:3]]
-    return "; ".join(filter(None, said)) or "the provider says no more"
+    return "; ".join(filter(None, said)) or "the provider gave no reason"
 
 
 def take_results(

@@ -137,7 +137,7 @@ class BatchHttp:
                 finally:
                     reply.close()
         except TimeoutError:
-            raise TimedOutError(f"not done within {REQUEST_SECONDS:.0f} s") from None
+            raise TimedOutError(f"not finished within {REQUEST_SECONDS:.0f} s") from None
 
 
 class _Lines:

@@ -32,7 +32,7 @@ _SUFFIXES: Mapping[str, Format] = {
 DEFAULT_SPLIT = "train"
 _DATASET_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _OPENAI_FIELDS = {"custom_id", "method", "url", "body"}
-_TOO_DEEP_TEXT = f"its objects and lists stand in each other more than {MAX_REQUEST_DEPTH} deep"
+_TOO_DEEP_TEXT = f"its objects and lists are nested more than {MAX_REQUEST_DEPTH} deep"
 _PARQUET_ROWS = 256
 """Rows of a Parquet file that are in memory at once."""
 
@@ -52,9 +52,9 @@ class Record(NamedTuple):
             found = large_json.decode(self.data)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             half = find_lone_surrogate(self.data)
-            said = f"a text has half a character ({half}: a lone surrogate)" if half else None
+            said = f"a text has half a character: the lone surrogate {half}" if half else None
             if said is None and isinstance(error, UnicodeDecodeError):
-                said = f"not UTF-8: there is a byte 0x{error.object[error.start]:02x}"
+                said = f"not UTF-8: it contains the byte 0x{error.object[error.start]:02x}"
             said = said or describe_other_form(self.data) or error
             raise ConfigError(f"{self.place}: not JSON: {said}") from None
         except RecursionError:
@@ -65,10 +65,10 @@ class Record(NamedTuple):
         if isinstance(found, str):
             return {"prompt": found}
         if not isinstance(found, dict):
-            raise ConfigError(f"{self.place}: a line is a JSON object, or a text in quotes")
+            raise ConfigError(f"{self.place}: a line must be a JSON object, or a text in quotes")
         row = cast(dict[str, Any], found)
         if (name := _repeated_name(self.data, row)) is not None:
-            raise ConfigError(f"{self.place}: the key '{name}' stands twice in one object")
+            raise ConfigError(f"{self.place}: the key '{name}' appears twice in one object")
         return row
 
 
@@ -153,13 +153,13 @@ def find_source(
             f"there is no file {shown} (a data set of the Hugging Face hub is OWNER/NAME)"
         )
     if split != DEFAULT_SPLIT or subset is not None:
-        raise ConfigError(f"--split and --subset are for data sets, and {shown} is a file")
+        raise ConfigError(f"--split and --subset are for data sets, but {shown} is a file")
     if format is None:
         format = _SUFFIXES.get(path.suffix.lower())  # noqa: A001
     if format is None:
         known = ", ".join(_SUFFIXES)
         raise ConfigError(
-            f"{shown}: its format cannot be told from its name ({known}): give --format"
+            f"{shown}: the file name does not show the format ({known}): give --format"
         )
     source = Source(str(path), shown, format, split, subset)
     first = next(source.records(), None) if format == "jsonl" else None
@@ -244,11 +244,11 @@ def _check_names(source: Source, names: Sequence[str]) -> None:
     """Raises ConfigError for a first line from which no row can be understood."""
     place = f"{source.shown}:1"
     if twice := next((name for name in names if names.count(name) > 1), None):
-        raise ConfigError(f"{place}: the name {to_one_line(twice)} stands twice in the first line")
+        raise ConfigError(f"{place}: the name {to_one_line(twice)} appears twice in the first line")
     if source.format == "csv" and len(names) == 1 and ";" in names[0]:
-        raise ConfigError(f"{place}: its names stand between semicolons: write commas instead")
+        raise ConfigError(f"{place}: the columns are separated by semicolons: use commas instead")
     if source.format == "csv" and len(names) == 1 and "\t" in names[0]:
-        raise ConfigError(f"{place}: its names stand between tabs: give --format tsv")
+        raise ConfigError(f"{place}: the columns are separated by tabs: give --format tsv")
 
 
 def _read_parquet(source: Source) -> Iterator[Record]:
@@ -280,7 +280,7 @@ def _read_dataset(source: Source) -> Iterator[Record]:
     # Its errors have no family of their own: a wrong name, no network, a script it does not run.
     except Exception as error:  # noqa: BLE001
         said = to_one_line(error)[:300] or type(error).__name__
-        here = "" if path_kind(Path(source.name)) else " (there is no file of that name, either)"
+        here = "" if path_kind(Path(source.name)) else " (there is no file of that name either)"
         raise ConfigError(f"the data set {source.shown} cannot be read: {said}{here}") from None
 
 

@@ -93,16 +93,18 @@ def _find_point(
     notes: list[str] = []
     size = int(known.get(BYTES, "0"))
     if changes:
-        notes.append(f"The command is not that of the journal: {'; '.join(changes)}.")
+        notes.append(f"The command differs from the one in the journal: {'; '.join(changes)}.")
     elif rows > checked.rows:
         fewer = f"{pluralize_count(rows, 'row')} were done, and now there are {checked.rows:,}"
         rows = 0
-        notes.append(f"The input is not that of the journal: {fewer}.")
+        notes.append(f"The input differs from the one in the journal: {fewer}.")
         if keeps:
             raise ConfigError(_output_exists_message(files, [fewer]))
     elif rows and checked.digest.hex() != known.get(DIGEST):
         rows = 0
-        notes.append("The input is not that of the journal: rows that were done have changed.")
+        notes.append(
+            "The input differs from the one in the journal: rows that were done have changed."
+        )
         if keeps:
             raise ConfigError(_output_exists_message(files, ["the input has changed"]))
     elif rows:
@@ -112,7 +114,7 @@ def _find_point(
             rows = 0
             if exactly and keeps:
                 raise ConfigError(_output_exists_message(files, [_describe_new_size(files, known)]))
-            notes.append(f"{kept} is not as the journal has it: it is made anew.")
+            notes.append(f"{kept} does not match the journal: it is written again.")
     done = finished and rows == checked.rows
     return _take_up(calls, files, command, checked, rows, notes, done, finished, retry_failed)
 
@@ -136,7 +138,7 @@ def _take_up(
     if not rows:
         if calls.earlier_calls:
             kept_calls = pluralize_count(calls.earlier_calls, "call")
-            notes.append(f"{kept_calls} in the journal: those that ask the same are used again.")
+            notes.append(f"{kept_calls} in the journal: answers to the same requests are reused.")
         start = {ROWS: "0", BYTES: "0", DIGEST: NO_ROWS.hex(), STATE: RUNNING}
         calls.journal.forget_rows(now | start)
         return ResumePoint(checked.rows, created=created, notes=tuple(notes))
@@ -175,12 +177,13 @@ def _describe_setting(value: Any) -> str:
 def _output_exists_message(files: BatchFiles, changes: Sequence[str]) -> str:
     if changes:
         return (
-            f"{files.output} was made from something else ({'; '.join(changes)}): give another"
-            " file, or --overwrite to replace it (calls that ask the same are used again)"
+            f"{files.output} was made by another command or from another input"
+            f" ({'; '.join(changes)}): give another file, or --overwrite to replace it (answers to"
+            " the same requests are reused)"
         )
     return (
-        f"{files.output} exists, and there is no journal {files.journal} that it was made with:"
-        " give another file, or --overwrite to replace it"
+        f"{files.output} exists, but its journal {files.journal} does not: give another file, or"
+        " --overwrite to replace it"
     )
 
 

@@ -174,8 +174,8 @@ class BatchSession:
         if read != counted:
             raise ConfigError(
                 f"{self.batch_input.source.shown} changed while it was read: it had"
-                f" {pluralize_count(counted, 'row')}, and {read:,} could be asked. The same command"
-                " goes on with what it holds now"
+                f" {pluralize_count(counted, 'row')}, of which {read:,} were processed. Run the"
+                " same command again to continue with its present content"
             )
 
     def _finish(self, part: part_file.PartFile) -> None:
@@ -242,8 +242,8 @@ class BatchSession:
         if whole or not self.progress.provider_batches:
             return ()
         number = self.progress.provider_batches
-        said = f"Provider batches under way: {number}. They go on there,"
-        return (f"{said} and the same command fetches their answers.",)
+        said = f"Provider batches under way: {number}. The providers continue them;"
+        return (f"{said} run the same command again to download their answers.",)
 
 
 class _Collected:

@@ -130,7 +130,7 @@ class EndpointBatches:
             batch.waiting[number] = one
             return await answer
         if await self._batches.seconds_left() <= 0:
-            raise TimeIsUpError("the time for batches is up")
+            raise TimeIsUpError("the time limit for batches is reached")
         self._gather_again([one])
         try:
             return await answer
@@ -166,7 +166,7 @@ class EndpointBatches:
                 if before < len(self._gathered) < self._terms.rows:
                     continue
                 if await self._batches.seconds_left() <= 0:
-                    self._fail_gathered(TimeIsUpError("the time for batches is up"))
+                    self._fail_gathered(TimeIsUpError("the time limit for batches is reached"))
                 elif some := _take_some(self._gathered, self._terms):
                     await self._submit(some)
         except Exception as error:  # noqa: BLE001 - who waits is told, or would wait for ever
@@ -312,7 +312,9 @@ class EndpointBatches:
             await self._forget(batch)
         else:
             await self.forget_calls(left)
-        batch.fail_waiting(NotAskedError(remote.failure or "its provider's batch left it out"))
+        batch.fail_waiting(
+            NotAskedError(remote.failure or "the provider's batch returned no result for it")
+        )
 
     async def _wait_until_over(self, batch: FollowedBatch) -> RemoteBatch:
         """Raises TimeIsUpError in mode ``only``: the batch stays where it is."""
@@ -325,7 +327,7 @@ class EndpointBatches:
                     return remote
                 left = await self._batches.seconds_left()
                 if left <= 0 and self._batches.mode == "only":
-                    raise TimeIsUpError("the time for batches is up")
+                    raise TimeIsUpError("the time limit for batches is reached")
                 if left <= 0 and not called_off:
                     # What is answered by then is paid and used; the rest is asked live.
                     await self._form.cancel(batch.record.remote)

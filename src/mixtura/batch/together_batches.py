@@ -56,5 +56,5 @@ def _read_batch(data: dict[str, Any]) -> RemoteBatch:
     files = read_files(job, "output_file_id", "error_file_id")
     failure = None
     if status == "FAILED" and not files:
-        failure = read_words(job.get("error"), "the provider says no more").decode()
+        failure = read_words(job.get("error"), "the provider gave no reason").decode()
     return RemoteBatch(read_id(job, "id"), status in _OVER, files, failure)

@@ -138,7 +138,7 @@ def _batch_files(name: str, journal: str | None) -> tuple[Path, Path]:
     output = expand_home(name)
     kept = expand_home(journal) if journal else output.parent / f"{output.name}.journal"
     if problem := file_problem(output):
-        raise ConfigError(f"{problem}: --batch takes the OUT of a batch")
+        raise ConfigError(f"{problem}: give --batch the OUT of a batch")
     return output, kept
 
 

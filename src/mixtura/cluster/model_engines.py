@@ -21,11 +21,11 @@ def start_model_engines(cluster: RayCluster, models: Sequence[str]) -> None:
     start.
     """
     if not models:
-        raise ConfigError("--start-vllm: no model of the mixture is one of provider vllm")
+        raise ConfigError("--start-vllm: no model of the mixture has the provider vllm")
     if not cluster.gpus:
         raise ConfigError(
-            "--start-vllm needs a GPU, and the cluster has none: leave it out, and say with"
-            " `base_url` where the models are served"
+            "--start-vllm needs a GPU, but the cluster has none: leave it out, and set `base_url`"
+            " to the address where the models are served"
         )
     try:
         llm = import_ray("ray.serve.llm")
@@ -50,7 +50,7 @@ def start_model_engines(cluster: RayCluster, models: Sequence[str]) -> None:
     # Its errors have no family: no such model, no room for it, a port in use.
     except Exception as error:  # noqa: BLE001
         said = to_one_line(error)[:500] or type(error).__name__
-        raise ConfigError(f"the models cannot be served by vLLM: {said}") from None
+        raise ConfigError(f"vLLM cannot serve the models: {said}") from None
 
 
 def stop_model_engines() -> None:

@@ -155,8 +155,8 @@ def _cluster_error_text(address: str | None, error: Exception) -> str:
     if address is None:
         return f"a local Ray cluster cannot be started: {said}"
     return (
-        f"no Ray cluster can be joined at {address}: {said}. `ray start --head` starts one;"
-        " without --address one is started for this batch"
+        f"there is no connection to a Ray cluster at {address}: {said}. Start one with"
+        " `ray start --head`; without --address, one is started for this batch"
     )
 
 

@@ -38,6 +38,6 @@ class RayRowWorker(RowWorker):
         ray: Any = import_module("ray")
         node = str(ray.get_runtime_context().get_node_id())
         if self._setup.version != (own := version("mixtura")):
-            here = f"the machine {node[:8]} has Mixtura {own}, the batch is one of"
-            return ConfigError(f"{here} {self._setup.version}: install the same there"), node
+            here = f"the machine {node[:8]} has Mixtura {own}, but the batch was started with"
+            return ConfigError(f"{here} {self._setup.version}: install that version there"), node
         return await self.start(), node

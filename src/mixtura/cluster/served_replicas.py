@@ -110,7 +110,7 @@ class LeasingApp:
         path = scope.get("path", "")
         if not self._has_page and (path == "/" or path.startswith("/api/")):
             # A run that is watched there is known to the one replica that began it.
-            said = "the page is not served by several replicas: `--replicas 1` has it"
+            said = "several replicas do not serve the page: use `--replicas 1`"
             await PlainTextResponse(said, 404)(scope, receive, send)
             return
         await self._app(scope, receive, send)
@@ -122,7 +122,10 @@ class LeasingApp:
                 await leased.renew(_select_limited_endpoints(self._config.builder.rate_limiters()))
             # An owner that is started anew is asked again; until then the last lease holds.
             except Exception as error:  # noqa: BLE001
-                _LOG.warning("the owner of the limits cannot be asked: %s", to_one_line(error))
+                _LOG.warning(
+                    "the process that shares the rate limits does not respond: %s",
+                    to_one_line(error),
+                )
             await asyncio.sleep(self._seconds)
 
 
@@ -134,7 +137,10 @@ def _select_limited_endpoints(limiters: dict[str, RateLimiter]) -> dict[str, Rat
 def build_replica(setup: ReplicaSetup, owner: Any) -> ASGIApp:
     """The server of one replica. Raises ConfigError."""
     if setup.version != (own := version("mixtura")):
-        raise ConfigError(f"a machine has Mixtura {own}, the server is one of {setup.version}")
+        raise ConfigError(
+            f"a machine has Mixtura {own}, but the server was started with {setup.version}: install"
+            " that version there"
+        )
     with suppress(OSError):
         os.chdir(setup.working_folder)
     config = Config(

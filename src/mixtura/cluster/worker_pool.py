@@ -163,7 +163,7 @@ class WorkerPool:
                     raise
                 self._count_death(slot, error)
         if isinstance(name, MixturaError):
-            raise ConfigError(f"a worker of the cluster cannot be used: {name}")
+            raise ConfigError(f"a worker of the cluster cannot start: {name}")
         slot.name, slot.node = name, node
 
     def _count_death(self, slot: _Slot, error: Exception) -> None:
@@ -171,11 +171,11 @@ class WorkerPool:
         self.replaced += 1
         slot.deaths += 1
         where = f" on the machine {slot.node[:8]}" if slot.node else ""
-        _LOG.warning("a worker%s died and is replaced: its rows are asked again", where)
+        _LOG.warning("a worker%s died and is replaced: its unfinished rows are sent again", where)
         if slot.deaths > DEATHS_IN_A_ROW:
             said = to_one_line(error)[:300]
             raise ConfigError(
-                f"a worker of the cluster died {slot.deaths} times with no row answered: {said}"
+                f"a worker of the cluster died {slot.deaths} times without answering a row: {said}"
             )
 
     async def _follow(self, slot: _Slot) -> None:

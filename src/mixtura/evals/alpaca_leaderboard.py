@@ -128,11 +128,13 @@ def length_controlled_rate(
         return ControlledWinRate(50.0, 0.0, "baseline", GlmWeights(0.0, 0.0, 0.0))
     if weights is not None:
         if difficulties is None:
-            raise ConfigError("weights say nothing without the difficulties of the instructions")
+            raise ConfigError(
+                "weights need the difficulties of the instructions, which are missing"
+            )
         if first.generator_2 not in weights:
             raise ConfigError(
-                f"{source}: there are no weights for {first.generator_2}; without weights, they"
-                " are fitted"
+                f"{source}: there are no weights for {first.generator_2}; leave the weights out to"
+                " have them fitted"
             )
         return length_control.published_win_rate(
             weights[first.generator_2], _ordered_difficulties(difficulties)
@@ -177,7 +179,7 @@ def _check_annotations(
 ) -> None:
     """Raises ConfigError; it names the *lines* of the rows, where they are known."""
     if not annotations:
-        raise ConfigError(f"{source}: there are no rows")
+        raise ConfigError(f"{source} has no rows")
     places = [f"line {line} (row {number})" for number, line in enumerate(lines, 1)] or [
         f"row {number}" for number in range(1, len(annotations) + 1)
     ]
@@ -187,22 +189,22 @@ def _check_annotations(
         preference = row.preference
         if preference is not None and preference != 0 and not 1 <= preference <= 2:
             raise ConfigError(
-                f"{source}, {place}: preference: {preference} is none; it goes from 1 (the"
-                " baseline) to 2 (the model), 0 is a draw, null is no verdict"
+                f"{source}, {place}: preference is {preference}, but must be from 1 (the baseline"
+                " is better) to 2 (the model is better), 0 (a draw) or null (no verdict)"
             )
         for field in ("generator_1", "generator_2"):
             name, usual = getattr(row, field), getattr(first, field)
             if name != usual:
                 raise ConfigError(
-                    f"{source}, {place}: {field}: '{name}', where {places[0]} has '{usual}':"
-                    " one file is about one model and one baseline"
+                    f"{source}, {place}: {field} is '{name}', but '{usual}' in {places[0]}: a file"
+                    " must be about one model and one baseline"
                 )
         which = (row.dataset, row.instruction) if row.index is None else row.index
         if lines and (before := seen.setdefault(which, place)) != place:
             what = "instruction" if row.index is None else f"index {row.index}"
             raise ConfigError(
-                f"{source}, {place}: the {what} of {before} once more: an instruction that stands"
-                " twice would count twice"
+                f"{source}, {place}: the {what} is that of {before}: remove one of the two rows,"
+                " or the instruction counts twice"
             )
 
 
@@ -230,7 +232,7 @@ def _row_difficulties(
         if index is None:
             raise ConfigError(
                 f"{source}, row {number + 1}: there are {len(annotations)} rows and"
-                f" {len(difficulties)} difficulties: each row needs its index"
+                f" {len(difficulties)} difficulties: give each row its `index`"
             )
         if index not in difficulties:
             raise ConfigError(f"{source}, row {number + 1}: no difficulty has the index {index}")
@@ -300,7 +302,7 @@ def read_weights(path: Path) -> dict[str, GlmWeights]:
     for line, row in rows:
         values = [_parse_number(path, line, row, name) for name in WEIGHT_COLUMNS]
         if row[heading[0]] in weights:
-            raise ConfigError(f"{path}, line {line}: {row[heading[0]]} has weights already")
+            raise ConfigError(f"{path}, line {line}: {row[heading[0]]} already has weights")
         weights[row[heading[0]]] = GlmWeights(*values)
     return weights
 
@@ -316,7 +318,7 @@ def read_difficulties(path: Path) -> dict[int, float]:
     for line, row in rows:
         index = _parse_index(path, line, row, heading[0])
         if index in lines:
-            problem = f"the index {index} has a difficulty in line {lines[index]} already"
+            problem = f"the index {index} already has a difficulty, in line {lines[index]}"
             raise ConfigError(f"{path}, line {line}: {problem}")
         difficulties[index], lines[index] = _parse_number(path, line, row, WEIGHT_COLUMNS[1]), line
     return difficulties
@@ -340,10 +342,10 @@ def read_regularization_set(path: Path) -> tuple[RegularizationSet, dict[int, fl
         # A difficulty stands in each row of its instruction: printed floats may differ in the last
         # digit.
         if not math.isclose(difficulties.setdefault(index, hardness), hardness, abs_tol=1e-9):
-            problem = f"the index {index} had another difficulty before, {difficulties[index]:g}"
+            problem = f"the index {index} has another difficulty above, {difficulties[index]:g}"
             raise ConfigError(f"{path}, line {line}: {problem}")
         if not (math.isnan(preference) or 0 <= preference <= 1):
-            raise ConfigError(f"{path}, line {line}: preference: {preference} is not from 0 to 1")
+            raise ConfigError(f"{path}, line {line}: preference is {preference}, not from 0 to 1")
         values.append([preference, length, hardness])
     table = np.array(values)
     return RegularizationSet(table[:, 0], table[:, 1], table[:, 2]), difficulties
@@ -361,7 +363,7 @@ def _read_table(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]
     except (csv.Error, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not a table (CSV): {error}") from None
     if not rows:
-        raise ConfigError(f"{path}: there are no rows")
+        raise ConfigError(f"{path} has no rows")
     return heading, rows
 
 
@@ -374,11 +376,11 @@ def _parse_index(path: Path, line: int, row: Mapping[str, str], name: str) -> in
 
 def _parse_number(path: Path, line: int, row: Mapping[str, str], name: str) -> float:
     if name not in row:
-        raise ConfigError(f"{path}: there is no column '{name}'")
+        raise ConfigError(f"{path} has no column '{name}'")
     try:
         value = float(row[name])
     except ValueError:
         raise ConfigError(f"{path}, line {line}: {name}: '{row[name]}' is not a number") from None
     if math.isnan(value) and name == WEIGHT_COLUMNS[1]:
-        raise ConfigError(f"{path}, line {line}: {name}: there is no number")
+        raise ConfigError(f"{path}, line {line}: {name} is empty")
     return value

@@ -135,12 +135,12 @@ def read_labels(path: str | None, names: Sequence[str] = ()) -> dict[str, str]:
             label = str(row["label"]) if names else f"{float(row['label']):g}"
             key = f"{row['id']}/{row.get('turn', 1)}"
         except (KeyError, ValueError, TypeError):
-            problem = "it has no `id`, or no `label` that can be read"
+            problem = "it has no `id`, or no valid `label`"
             raise ConfigError(f"{place}: {problem}") from None
         if names and label not in names:
             raise ConfigError(f"{place}: the label '{label}' is not one of {', '.join(names)}")
         if key in labels:
-            problem = f"sample {row['id']} has a label in line {lines[key]} already"
+            problem = f"sample {row['id']} already has a label, in line {lines[key]}"
             raise ConfigError(f"{place}: {problem}")
         labels[key], lines[key] = label, line
     return labels

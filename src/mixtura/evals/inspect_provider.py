@@ -88,11 +88,12 @@ class MixturaModelAPI(ModelAPI):
         super().__init__(model_name, base_url, api_key, [], config)
         if base_url or api_key:
             raise PrerequisiteError(
-                f"mixtura/{model_name}: addresses and keys stand in your configuration"
+                f"mixtura/{model_name} takes no base_url and no api_key: set them in Mixtura's"
+                " configuration"
             )
         if unknown:
             names = ", ".join(sorted(unknown))
-            raise PrerequisiteError(f"mixtura has no model argument {names}: only config_file")
+            raise PrerequisiteError(f"mixtura has no model argument {names}, only config_file")
         try:
             self._own = _resolve_model(model_name, config_file)
         except ConfigError as error:

@@ -77,7 +77,7 @@ async def _convert_part(item: Content) -> Part:
             sound = {"data": address.partition(",")[2], "format": item.format}
             return OtherPart({"type": "input_audio", "input_audio": sound})
         case _:
-            raise RejectedError(f"Mixtura passes on text, pictures and sound, not {item.type}")
+            raise RejectedError(f"Mixtura sends text, images and audio, not {item.type}")
 
 
 def build_request(

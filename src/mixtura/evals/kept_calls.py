@@ -132,7 +132,8 @@ def unfinished_notes(bill: RequestTally) -> list[str]:
     if not bill.unfinished:
         return []
     calls = pluralize_count(bill.unfinished, "call")
-    return [f"{calls} under way when an earlier run was killed: what they took is estimated"]
+    verb = "was" if bill.unfinished == 1 else "were"
+    return [f"{calls} {verb} under way when an earlier run was killed: the cost is estimated"]
 
 
 def _add_up(amounts: Iterable[SpentAmount]) -> RequestTally:

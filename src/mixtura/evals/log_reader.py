@@ -248,8 +248,8 @@ def truncation_note(cut: int, total: int, whose: str = "") -> str:
     """What is to be said of answers that the limit of tokens cut off."""
     of = f" of {whose}" if whose else ""
     return (
-        f"{cut:,} of {pluralize_count(total, 'answer')}{of} were cut off by the limit of tokens,"
-        " and are scored as far as they go: is max_tokens too low?"
+        f"{cut:,} of {pluralize_count(total, 'answer')}{of} were cut off at the token limit and are"
+        " scored as they are: is max_tokens too low?"
     )
 
 

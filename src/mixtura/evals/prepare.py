@@ -121,24 +121,24 @@ def _resolve_request(request: EvalRequest, plan: MixtureSpec | None) -> EvalRequ
             known = ", ".join(task for task, one in TASK_SPECS.items() if name in one.options)
             raise ConfigError(f"--{name} is for {known}, not for {request.task}")
     if (plan is None) != (request.outputs is not None):
-        raise ConfigError("either a model answers (--model NAME) or its answers are there already")
+        raise ConfigError("give either the model that answers (--model NAME) or existing answers")
     beside = request.against if kind.baseline_has_rows and names_file(request.against) else None
     if request.agreement and kind.turns > 1:
-        raise ConfigError(f"--agreement is for answers, and {request.task} has dialogues")
+        raise ConfigError(f"--agreement is for single answers, but {request.task} has dialogues")
     data = request.data or beside or kind.default_data
     if data is None:
-        raise ConfigError(f"{request.task} needs a file: --data FILE")
+        raise ConfigError(f"{request.task} needs a file: give --data FILE")
     request = replace(request, data=data)
     # A run that goes on later may do so from another folder.
     request = replace(
         request, **{name: absolute_path(getattr(request, name)) for name in FILE_FIELDS}
     )
     if request.judge is None and kind.needs_judge:
-        raise ConfigError(f"{request.task} needs a judge: --judge MODEL")
+        raise ConfigError(f"{request.task} needs a judge: give --judge MODEL")
     if request.task == "jsonl" and request.judge is None and request.scoring != jsonl.UNSCORED:
         assert request.data
         if jsonl.needs_judge(request.data, request.rubric):
-            raise ConfigError("rows with a rubric are graded by a judge: --judge MODEL")
+            raise ConfigError("rows with a rubric are graded by a judge: give --judge MODEL")
     return request
 
 
@@ -160,10 +160,11 @@ def _resolve_models(config: Config, plan: MixtureSpec | None, request: EvalReque
 def _find_reporter(config: Config, plan: MixtureSpec | None) -> str:
     """Who reports where *plan*'s proposals agree. Raises ConfigError where there are no two."""
     if plan is None:
-        raise ConfigError("--agreement compares the proposals of a mixture: --model NAME")
+        raise ConfigError("--agreement compares the proposals of a mixture: give --model NAME")
     if sum(seat.samples for row in plan.layers for seat in row) < 2:
         raise ConfigError(
-            f"--agreement compares proposals, and {plan.name} has no two: name a mixture of several"
+            f"--agreement compares proposals, but {plan.name} has fewer than two: name a mixture"
+            " with several"
         )
     return config.reporter_name(plan)
 

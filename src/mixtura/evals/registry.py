@@ -137,5 +137,5 @@ def task_spec(name: str) -> TaskSpec:
             other for other in find_entry_points(ENTRY_POINT_GROUP) if other not in TASK_SPECS
         ]
         names = ", ".join((*TASK_SPECS, *sorted(others)))
-        raise ConfigError(f"no task is called '{name}'; there is: {names}")
+        raise ConfigError(f"no task is called '{name}'; the tasks are {names}")
     return spec

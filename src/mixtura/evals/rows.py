@@ -58,7 +58,7 @@ def read_rows(data: str) -> list[NumberedRow]:
     reading = _RowParser(data, read_text(data))
     rows = list(reading.parse_rows())
     if not rows:
-        raise ConfigError(f"{data}: there are no rows in it")
+        raise ConfigError(f"{data} has no rows")
     return rows
 
 
@@ -105,7 +105,7 @@ def read_text(data: str) -> str:
             raise ConfigError(f"{data} cannot be read: {said}") from None
         wrong = raw[error.start : error.start + 1].hex()
         raise ConfigError(
-            f"{source_location(data, line)}: not UTF-8: there is a byte 0x{wrong}"
+            f"{source_location(data, line)}: not UTF-8: it contains the byte 0x{wrong}"
         ) from None
 
 
@@ -131,7 +131,7 @@ def _fetch_cached(data: str) -> bytes:
         with opened as file:
             return file.read()
     except Exception as error:  # noqa: BLE001  (aiohttp has errors of its own)
-        problem = f"{data} cannot be fetched: {_describe_fetch_error(data, error)}"
+        problem = f"{data} cannot be downloaded: {_describe_fetch_error(data, error)}"
         raise ConfigError(f"{problem}. Give a file: --data FILE") from None
 
 
@@ -145,8 +145,8 @@ def _describe_fetch_error(data: str, error: Exception) -> str:
         except (OSError, ValueError) as network:
             return describe_network_error(network)
     if isinstance(error, FileNotFoundError):
-        return "the server has no such file, or does not answer"
-    return str(error) or "the transfer failed"
+        return "the server does not have this file, or does not respond"
+    return str(error) or "the download failed"
 
 
 # ---- from a text to its rows
@@ -161,7 +161,7 @@ def _object_from_pairs(pairs: list[tuple[str, Any]]) -> Row:
     for name, value in pairs:
         # Python would keep the last one, and no one would know that the first is gone.
         if name in row:
-            raise _NotJsonError(f"the key '{name}' stands twice in one object")
+            raise _NotJsonError(f"the key '{name}' appears twice in one object")
         row[name] = value
     return row
 
@@ -211,7 +211,7 @@ class _RowParser:
                 if rest := self._text[after:end].strip(SPACE):
                     said = "a second value" if rest[0] in '{["' else f"'{rest[:20]}'"
                     raise self._error_at(
-                        begin, f"{said} stands behind the row: each has its own line"
+                        begin, f"{said} follows the row: put each row on its own line"
                     )
             begin = end + 1
 
@@ -225,12 +225,12 @@ class _RowParser:
             continued = error.pos >= end and following[:1] not in ("{", "[", "")
             place = error.pos if continued else start
             if error.pos >= end and not continued:
-                raise self._error_at(place, "not JSON: the row breaks off") from None
+                raise self._error_at(place, "not JSON: the row is incomplete") from None
             other = describe_other_form(self._text[start : start + 20_000].encode())
             said = other or self._describe_error(error)
             raise self._error_at(place, f"not JSON: {said}") from None
         except RecursionError:
-            raise self._error_at(start, "not to be read: it is nested too deeply") from None
+            raise self._error_at(start, "the row is nested too deeply") from None
         except _NotJsonError as error:
             raise self._error_at(start, str(error)) from None
         except ValueError:  # Python reads no whole number of so many digits
@@ -240,7 +240,8 @@ class _RowParser:
         column = error.pos - self._text.rfind("\n", 0, error.pos)
         if control := _CONTROL.match(self._text, error.pos):
             return (
-                f"a text may not have the bare character U+{ord(control[0]):04X} (column {column})"
+                f"the control character U+{ord(control[0]):04X} in a text must be escaped"
+                f" (column {column})"
             )
         return f"{error.msg} (column {column})"
 
@@ -265,13 +266,13 @@ class _RowParser:
             if self._text.startswith(",", at):
                 at = self._skip_space(at + 1)
                 if self._text.startswith("]", at):
-                    raise self._error_at(at, "not JSON: a comma stands behind the last row")
+                    raise self._error_at(at, "not JSON: there is a comma after the last row")
             elif not self._text.startswith("]", at):
                 raise self._error_at(
-                    min(at, len(self._text) - 1), "not JSON: the list does not go on"
+                    min(at, len(self._text) - 1), "not JSON: a comma or ] must follow the row"
                 )
         if self._text[at + 1 :].strip(SPACE):
-            raise self._error_at(at, "something stands behind the list of rows")
+            raise self._error_at(at, "nothing may follow the list of rows")
 
     # ---- places
 
@@ -285,11 +286,11 @@ class _RowParser:
             }
             kind = kinds.get(cast(type[object], type(row)), "a number")
             raise self._error_at(
-                at, f'a row is a JSON object, as in {{"input": "…"}}, and not {kind}'
+                at, f'a row must be a JSON object, such as {{"input": "…"}}, not {kind}'
             )
         found = cast(Row, row)
         if (half := _find_lone_surrogate(found)) is not None:
-            said = f"a text has the half of a character (\\u{ord(half):04x} without its other half)"
+            said = f"a text has half a character: the lone surrogate \\u{ord(half):04x}"
             raise self._error_at(at, said)
         return NumberedRow(self._line_number(at), found)
 

@@ -167,7 +167,7 @@ def _run_inspect(ready: PreparedEval, connections: int) -> EvalLog:
         raise KeyboardInterrupt  # Inspect has written down what there is
     log = logged[0]
     if log.status == "error":
-        raise MixturaError(log.error.message if log.error else "the evaluation broke off")
+        raise MixturaError(log.error.message if log.error else "the evaluation failed")
     return log
 
 

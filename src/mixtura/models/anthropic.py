@@ -67,7 +67,7 @@ class Anthropic(HostedModel):
                 if not _names_native_tool(error, native_tool_types(body)):
                     raise
                 self._native = False
-                said = "takes no tools of the API's own type: they are sent as functions"
+                said = "does not accept tools of the API's own types: they are sent as functions"
                 if emit is not None:
                     emit(Notice(self._name, said))
             return await self._parameter_support.send_supported(

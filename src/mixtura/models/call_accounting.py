@@ -49,7 +49,7 @@ def emit_reasoning_notice(model: str, request: Request, emit: Emit | None) -> No
     if request.draft:
         emit(CallRestarted(model, None))
     else:
-        emit(Notice(model, "what came so far was reasoning, not yet the answer"))
+        emit(Notice(model, "the text so far was reasoning, not part of the answer"))
 
 
 @contextmanager
@@ -93,7 +93,7 @@ def account_for_call(
             requests.record_charges(call, (charge,) if charge else ())
         if so_far.doubts and emit is not None:
             told = ", ".join(dict.fromkeys(so_far.doubts[:MAX_NAMED_DOUBTS]))
-            emit(Notice(model, f"its usage makes no sense ({told}): that is not taken over"))
+            emit(Notice(model, f"it reported implausible usage ({told}), which is ignored"))
 
 
 def _failed_charge(model: str, request: Request, so_far: AnswerAccumulator) -> Charge | None:

@@ -115,8 +115,8 @@ class CommandModel(DescribedModel):
     async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
         if RUN_VARIABLE in self._environ:
             raise RejectedError(
-                "a program that answers as a member has called Mixtura, which would call a program"
-                " again: members that are programs do not answer here",
+                "Mixtura was started by a program that is itself a member: in here, members that"
+                " are programs are switched off, since they could call each other without end",
                 model=self._name,
             )
         request, notices = replace_unsupported_parts(request, _supports_part)
@@ -139,7 +139,7 @@ class CommandModel(DescribedModel):
         } | set(request.extra)
         new = sorted(asked - self._told_parameters)
         self._told_parameters |= asked
-        notices = [f"a program takes no {', '.join(new)}: left out"] if new else []
+        notices = [f"a program does not accept {', '.join(new)}: left out"] if new else []
         return [*notices, "a program cannot call tools: left out"] if request.tools else notices
 
     async def _run(
@@ -168,8 +168,8 @@ class CommandModel(DescribedModel):
             return list(self._command), encoded
         if len(encoded) > LONGEST_ARGUMENT:
             raise RejectedError(
-                f"the prompt has {pluralize_count(len(encoded), 'byte')}, and an argument takes"
-                f" {LONGEST_ARGUMENT:,}: let the program read standard input"
+                f"the prompt has {pluralize_count(len(encoded), 'byte')}, but an argument can have"
+                f" at most {LONGEST_ARGUMENT:,}: let the program read standard input"
             )
         # A zero byte would end the argument.
         text = encoded.decode().replace("\0", "")
@@ -199,12 +199,14 @@ class CommandModel(DescribedModel):
         add(output.end())
 
     def _timeout_message(self, written: str) -> str:
-        said = f"no whole answer within {self._seconds:g} s"
+        said = f"no complete answer within {self._seconds:g} s"
         if _QUESTION.search(written[-200:]):
             return f"{said}: it waits for an answer to {_quote_end(written)}"
         if written.strip():
             return f"{said}; its last words: {_quote_end(written)}"
-        advice = f": if nobody is logged in, {self._tool.log_in}" if self._tool.log_in else ""
+        advice = (
+            f": if the program is not logged in, {self._tool.log_in}" if self._tool.log_in else ""
+        )
         return said + advice
 
     def _check_ending(self, process: CommandProcess, output: CommandOutput, answer: str) -> None:
@@ -217,16 +219,16 @@ class CommandModel(DescribedModel):
         if self._needs_login(f"{said}\n{errors}"):
             raise self._login_error(said)
         if _TERMINAL.search(said):
-            raise RejectedError(f"it wants a terminal, and there is none: {_quote_end(said)}")
+            raise RejectedError(f"it needs a terminal, but has none: {_quote_end(said)}")
         if _LIMIT.search(said):
-            raise QuotaError(f"its limit is reached: {_quote_end(said)}")
+            raise QuotaError(f"its usage limit is reached: {_quote_end(said)}")
         if code == 0 and not output.error:
             words = f"; on standard error: {_quote_end(said)}" if said.strip() else ""
             raise EmptyAnswerError(f"it wrote no answer to its standard output{words}")
         if code is not None and code < 0:
-            raise UnavailableError(f"it was ended by signal {-code}{_with_last_words(said)}")
+            raise UnavailableError(f"it was killed by signal {-code}{_with_last_words(said)}")
         if _QUESTION.search(said[-200:]):
-            raise RejectedError(f"it asked for something that nobody answers: {_quote_end(said)}")
+            raise RejectedError(f"it asked for input, which it cannot get here: {_quote_end(said)}")
         self._raise_exit(code, said)
 
     def _raise_exit(self, code: int | None, said: str) -> NoReturn:
@@ -238,7 +240,9 @@ class CommandModel(DescribedModel):
 
     def _login_error(self, said: str) -> ModelError:
         advice = self._tool.log_in or f"log in with `{self._program}`"
-        return RejectedError(f"nobody is logged in: {advice} (it said: {_quote_end(said)})")
+        return RejectedError(
+            f"the program is not logged in: {advice} (it said: {_quote_end(said)})"
+        )
 
 
 def _supports_part(part: Part) -> bool:
@@ -246,7 +250,7 @@ def _supports_part(part: Part) -> bool:
 
 
 def _with_last_words(said: str) -> str:
-    return f": {_quote_end(said)}" if said.strip() else ", and said nothing"
+    return f": {_quote_end(said)}" if said.strip() else " without any output"
 
 
 def _quote_end(said: str) -> str:

@@ -73,7 +73,9 @@ class Scripted:
     def _next_step(self, request: Request) -> str | Completion | BaseException:
         step = next(self._script, None)
         if step is None:
-            raise AssertionError(f"{self._name} was asked {len(self.asked)} times: no more script")
+            raise AssertionError(
+                f"{self._name} got {len(self.asked)} requests, more than its script has answers"
+            )
         if isinstance(step, FailedCall):
             for charge in step.charges:
                 record_charge(charge)

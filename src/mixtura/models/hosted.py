@@ -92,8 +92,8 @@ class HostedModel(DescribedModel, ABC):
     ) -> None:
         if transport is not None and not isinstance(transport, Transport):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(
-                f"transport is no {type(transport).__name__}: it has an `async send_request` and an"
-                " `async close`, as Http1Transport and AiohttpTransport do"
+                f"transport cannot be a {type(transport).__name__}: it needs an `async"
+                " send_request` and an `async close`, as in Http1Transport and AiohttpTransport"
             )
         self._model = model
         self._name = name or model

@@ -194,8 +194,8 @@ def _convert_error(error: object) -> ModelError:
     fault = msgspec.convert(error, _ErrorFields)
     if fault.type == "exceed_context_size_error":
         return ContextOverflowError(
-            f"the conversation has {fault.n_prompt_tokens} tokens and the model's window"
-            f" {fault.n_ctx}"
+            f"the conversation has {fault.n_prompt_tokens} tokens, more than the model's context"
+            f" window of {fault.n_ctx}"
         )
     if fault.type == "invalid_request_error":
         refused = RejectedError(f"llama.cpp refused the request: {fault.message}")

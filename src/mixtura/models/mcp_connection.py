@@ -40,7 +40,7 @@ async def open_address(
     async def bound_answer(response: httpx2.Response) -> None:
         # What is packed could come to a thousand times its size.
         if response.headers.get("content-encoding", "identity").lower() != "identity":
-            raise ValueError("the server packs its answer, which was not asked for")
+            raise ValueError("the server compressed its answer, which was not requested")
         assert isinstance(response.stream, httpx2.AsyncByteStream)
         response.stream = _BoundStream(response.stream)
 
@@ -151,4 +151,4 @@ async def _end_program(process: asyncio.subprocess.Process, run: str) -> None:
 
 
 def _too_large() -> str:
-    return f"the server sent more than {MAX_MESSAGE_BYTES / 1024**2:g} MB at once"
+    return f"the server sent a message of more than {MAX_MESSAGE_BYTES / 1024**2:g} MB"

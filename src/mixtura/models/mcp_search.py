@@ -72,13 +72,13 @@ class _McpSession:
 
     async def begin(self) -> None:
         """Wait until it can be asked. Raises ModelError."""
-        await self._wait_for(self._begun, "the search server cannot be used")
+        await self._wait_for(self._begun, "no connection to the search server")
 
     async def call_tool(self, query: str) -> Any:
         """What the tool answers. Raises ModelError."""
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._queries.put_nowait((query, answer))
-        return await self._wait_for(answer, "the search tool did not answer")
+        return await self._wait_for(answer, "the search tool gave no result")
 
     async def end(self) -> None:
         """End the connection, and the program with all that it started."""
@@ -93,7 +93,7 @@ class _McpSession:
         try:
             return wanted.result() if wanted.done() else self._holding.result()
         except TimeoutError:
-            said = f"{failed}: it took more than {self._seconds:g} s"
+            said = f"{failed} within {self._seconds:g} s"
             raise TimedOutError(said) from None
         except asyncio.CancelledError:
             raise UnavailableError(f"{failed}: the connection broke") from None
@@ -140,7 +140,7 @@ class McpSearch:
         text = "\n\n".join(_text_of(part) for part in result.content)
         text = redact_secrets(text[:MAX_RESULT_CHARS]).strip()
         if result.is_error:
-            raise UnavailableError(f"the search tool says: {to_one_line(text)[:200]}")
+            raise UnavailableError(f"the search tool failed: {to_one_line(text)[:200]}")
         collector = SourceCollector()
         _add_pages(collector, result.structured_content)
         collector.add_found(_ADDRESS.findall(text))
@@ -170,7 +170,7 @@ def _choose_tool(tools: Sequence[Any], wanted: str | None) -> Any:
     if not found:
         there = ", ".join(to_one_line(name)[:40] for name in names[:20]) or "none"
         asked = f"tool called '{wanted}'" if wanted else "tool with `search` in its name"
-        raise RejectedError(f"the search server has no {asked}; it has {there}")
+        raise RejectedError(f"the search server has no {asked}; its tools: {there}")
     return found[0]
 
 

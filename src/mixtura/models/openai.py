@@ -32,7 +32,7 @@ class OpenAI(HostedModel):
     async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
         async def send_body(body: dict[str, Any]) -> Completion:
             if RUN_BUDGET.get() and not {"max_tokens", "max_completion_tokens"} & body.keys():
-                said = "it takes no bound on its answers, so no budget can hold it"
+                said = "it accepts no token limit for its answers, so no budget can be enforced"
                 raise RejectedError(said, model=self._name)
             return await self._send_body(body, request, emit)
 

@@ -42,8 +42,8 @@ MAX_LEARNING_TRIES = 16
 
 _MESSAGE_QUIRKS = (*MESSAGE_CHANGES, *fields.MESSAGE_FIELDS)
 _NOTICES = MESSAGE_FORM_NOTICES | {
-    "stream_options": "tells no usage while it streams: tokens are counted here",
-    "stream": "does not stream: its answers come in one piece",
+    "stream_options": "reports no usage when streaming: its tokens are estimated",
+    "stream": "does not stream: each answer arrives in one piece",
 }
 
 
@@ -164,7 +164,12 @@ class ParameterSupport:
         self.context_window = told
         self._on_learned()
         if emit:
-            emit(Notice(self._model, f"its window has {told} tokens: drafts are cut to it"))
+            emit(
+                Notice(
+                    self._model,
+                    f"its context window has {told} tokens: drafts are truncated to fit",
+                )
+            )
 
     def _learn_from_error(self, error: ModelError, sent: JsonObject) -> None:
         if (

@@ -111,7 +111,7 @@ def _convert_content(content: str | tuple[Part, ...]) -> Any:
             case ImagePart(url):
                 parts.append(their.ImageUrl(url))
             case OtherPart():  # the model replaces them by text before
-                raise RejectedError("only text and pictures go through the bridge")
+                raise RejectedError("the bridge supports only text and images")
     return parts
 
 
@@ -142,12 +142,12 @@ def model_settings(
         if name in OPTIONAL_PARAMETERS and name not in SHARED_PARAMETERS:
             continue
         if name not in SHARED_PARAMETERS:
-            error = RejectedError(f"{name} cannot be asked for through the bridge")
+            error = RejectedError(f"the bridge does not support {name}")
             error.parameter = name
             raise error
         settings[name] = value
     if request.response_format not in (None, {"type": "text"}):
-        raise RejectedError("a response format cannot be asked for through the bridge")
+        raise RejectedError("the bridge does not support a response format")
     kept = {key: value for key, value in settings.items() if value is not None}
     return kept | {"max_retries": 0}  # retries are made elsewhere
 
@@ -156,7 +156,7 @@ def request_parameters(request: Request) -> Any:
     """The tools of a call. Raises RejectedError for tools that are no functions."""
     functions = [tool["function"] for tool in request.tools if tool.get("type") == "function"]
     if len(functions) != len(request.tools):
-        raise RejectedError("only function tools go through the bridge")
+        raise RejectedError("the bridge supports only function tools")
     tools = [
         import_pydantic_ai("tools").ToolDefinition(
             name=f["name"],

@@ -37,20 +37,20 @@ MESSAGE_CHANGES: Mapping[str, Callable[[list[JsonObject]], list[JsonObject]]] = 
 }
 """The forms, each with the change of messages that avoids it; in the order of applying them."""
 MESSAGE_FORM_NOTICES = {
-    _SYSTEM: "does not accept a system message: its text goes in front of the first user message",
+    _SYSTEM: "does not accept a system message: its text is put before the first user message",
     _DEVELOPER: "does not accept a developer message: it is sent as a system message",
-    LATER_INSTRUCTIONS: "accepts instructions in one message in front: later ones are moved",
+    LATER_INSTRUCTIONS: "accepts instructions only in the first message: later ones are moved",
     "pictures": NO_IMAGES_NOTICE,
     **{
-        kind: f"does not accept {kind}: a line of text stands in for each"
+        kind: f"does not accept {kind}: each is replaced by a line of text"
         for kind in message_layout.PART_KINDS
         if kind != "pictures"
     },
     _CACHE_MARKS: "does not accept cache marks: they were left out",
-    _THOUGHTS: "does not accept thoughts among the parts of a message: they were left out",
+    _THOUGHTS: "does not accept thoughts as parts of a message: they were left out",
     _LISTS: "does not accept texts in parts: they are joined",
-    _NULLS: "does not accept a message without a text: an empty one is sent beside its calls",
-    BEGUN_ANSWER: "begins no answer with given words: it is asked to go on behind them",
+    _NULLS: "does not accept a message without text: an empty text is added to its calls",
+    BEGUN_ANSWER: "does not accept a prefilled answer: it is asked to continue the text instead",
 }
 
 _NO_ROLE = re.compile(

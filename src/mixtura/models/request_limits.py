@@ -35,8 +35,8 @@ class RequestTokenCap:
         if asked is not None and asked <= most:
             return None
         self._most = most
-        why = "its window has room for" if overflow else "the account can pay for"
-        return f"answers with at most {most} tokens this time: {why} no more"
+        why = "its context window has no room for" if overflow else "the account cannot pay for"
+        return f"answers with at most {most} tokens this time: {why} more"
 
     def apply_to_body(self, body: JsonObject) -> JsonObject:
         if self._most is None:

@@ -15,7 +15,7 @@ from mixtura.prompts.instructions import (
 from mixtura.protocols.content_parts import PICTURE_STAND_IN, replace_unsupported_parts
 from mixtura.protocols.provider_data.messages import strip_provider_data
 
-NO_IMAGES_NOTICE = "sees no pictures: a line of text stands in for each"
+NO_IMAGES_NOTICE = "sees no pictures: each is replaced by a line of text"
 """Notice for a model without vision whose request contained images."""
 
 

@@ -192,7 +192,7 @@ def replace_unsupported_parts(
         return replace(message, content=tuple(parts))
 
     messages = tuple(map(replace_parts, request.messages))
-    notices = tuple(f"cannot take {kind}: a line of text stands in for it" for kind in kinds)
+    notices = tuple(f"cannot take {kind}: it is replaced by a line of text" for kind in kinds)
     return replace(request, messages=messages), notices
 
 

@@ -31,7 +31,7 @@ def tokens_chart(rows: Sequence[Row], headline: str) -> Chart:
         for row in rows
     ]  # fmt: skip
     hues = dict(zip(dict.fromkeys(p["part"] for p in parts), cycle_values(HUES, 99), strict=False))
-    return _bar_chart(parts, hues, headline, "tokens of an answer, read and written", "~s")
+    return _bar_chart(parts, hues, headline, "tokens per answer, read and written", "~s")
 
 
 def latency_chart(rows: Sequence[Row], headline: str) -> Chart:
@@ -56,10 +56,10 @@ def latency_chart(rows: Sequence[Row], headline: str) -> Chart:
                     "value": waited,
                 }
             )
-    return _bar_chart(parts, hues | {_WAIT_LABEL: WAIT}, headline, "seconds of an answer", "~s")
+    return _bar_chart(parts, hues | {_WAIT_LABEL: WAIT}, headline, "seconds per answer", "~s")
 
 
-_WAIT_LABEL = "waiting for its slowest"
+_WAIT_LABEL = "waiting for the slowest member"
 
 
 def _bar_chart(

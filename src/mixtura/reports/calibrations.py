@@ -41,7 +41,7 @@ def fit_calibrations(
         if one.name in mixtures if mixtures else known:
             groups.setdefault(one.name, []).append(one)
     if missing := [name for name in mixtures if name not in groups]:
-        raise ConfigError(f"no evaluation of {', '.join(missing)} is among the logs")
+        raise ConfigError(f"the logs contain no evaluation of {', '.join(missing)}")
     found: list[Fitted] = []
     problems: list[str] = []
     for name, every in groups.items():
@@ -50,7 +50,7 @@ def fit_calibrations(
         except (ConfigError, ValueError) as error:
             problems.append(f"{name}: {error}")
     if not found:
-        nothing = "no evaluation of a mixture that you have is among the logs"
+        nothing = "the logs contain no evaluation of your mixtures"
         reasons = "".join(f"\n  {one}" for one in problems) or f" {nothing}"
         raise ConfigError(f"nothing to calibrate:{reasons}")
     return found, problems
@@ -63,7 +63,7 @@ def _fit_mixture(
     team = team_of(config.mixture_spec(name))
     fitting = [one for one in every if (one.pattern, one.layers, one.aggregator) == team]
     if not fitting:
-        raise ConfigError("its evaluations are of other members than it has now")
+        raise ConfigError("it was evaluated only with other members than it has now")
     # One with an agreement report may have the very answers of one without: they count once.
     different = {
         frozenset((a.sample, a.epoch, a.text) for a in one.answers): one for one in fitting
@@ -74,14 +74,14 @@ def _fit_mixture(
         for source, outcomes in recorded_outcomes(one).items():
             pooled.setdefault(source, []).extend(outcomes)
     if not pooled:
-        raise ConfigError("its pattern counts nothing, or no answer has a score")
+        raise ConfigError("its pattern gives no support to calibrate, or no answer has a score")
     enough: dict[SupportSource, list[RecordedOutcome]] = {
         source: rows for source, rows in pooled.items() if len(rows) >= MIN_ANSWERS
     }
     if not enough:
         most = max(map(len, pooled.values()))
         raise ConfigError(
-            f"{pluralize_count(most, 'answer')} with a score, and it takes {MIN_ANSWERS}"
+            f"only {pluralize_count(most, 'answer')} with a score, but {MIN_ANSWERS} are needed"
         )
     curves: dict[SupportSource, CalibrationCurve] = {
         source: fit_curve(rows, method) for source, rows in enough.items()

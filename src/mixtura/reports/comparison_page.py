@@ -16,11 +16,11 @@ from mixtura.terminal.comparison import ROLE_LABELS, judge_trust_text
 from mixtura.terminal.phrases import format_dollars
 
 METHOD_TEXT = (
-    "Everyone answered the same prompts with the same seed; what is the same call was made once."
-    " Intervals hold with 95 %: a bootstrap of the paired differences over prompts. Cost, seconds"
-    " and tokens are those of one answer, as each would have them by itself; seconds are the"
-    " critical path. The best member was chosen by its score on these very prompts, which favours"
-    " it a little. An answer that failed is missing, not zero."
+    "All mixtures and models answered the same prompts with the same seed; identical calls were"
+    " made only once. The 95 % intervals are a bootstrap of the paired differences over prompts."
+    " Cost, seconds and tokens are per answer, as if each mixture or model had run alone; seconds"
+    " are the critical path. The best member was chosen by its score on these same prompts, which"
+    " favours it slightly. A failed answer counts as missing, not as zero."
 )
 
 
@@ -84,11 +84,13 @@ def _differences_chart(pairs: Sequence[PairedResult]) -> chart_style.Chart:
     lost = sum(pair.high < 0 for pair in pairs)
     ours = to_one_line(pairs[0].ours)
     headline = (
-        f"{ours} is better than {beaten} of {len(pairs)}" if beaten else f"{ours} beats no one"
+        f"{ours} is better than {beaten} of {len(pairs)}"
+        if beaten
+        else f"{ours} is better than none of {len(pairs)}"
     )
     worse = f", worse than {lost}" if lost else ""
     undecided = len(pairs) - beaten - lost
-    rest = f"; of {undecided} no difference can be told" if undecided else ""
+    rest = f"; no clear difference from {undecided}" if undecided else ""
     return dot_charts.differences_chart(rows, f"{headline}{worse}{rest}")
 
 
@@ -168,7 +170,7 @@ def _examples_section(pair: PairedResult, examples: Sequence[DecidedPrompt]) -> 
 
 
 def _example_block(decided: DecidedPrompt) -> str:
-    target = f"<p>Right: <b>{escape(decided.target)}</b></p>" if decided.target else ""
+    target = f"<p>Right answer: <b>{escape(decided.target)}</b></p>" if decided.target else ""
     answers = "".join(
         f"<div><h3>{escape(to_one_line(name))}</h3><pre>{escape(text)}</pre></div>"
         for name, text in (

@@ -19,8 +19,8 @@ from mixtura.reports.label_spacing import LABEL_GAP, space_apart
 from mixtura.reports.rows import Row
 
 _COST_AXES = {
-    "cost_usd": ("dollars for an answer", "$~g"),
-    "tokens": ("tokens for an answer, read and written", "~s"),
+    "cost_usd": ("dollars per answer", "$~g"),
+    "tokens": ("tokens per answer, read and written", "~s"),
 }
 
 

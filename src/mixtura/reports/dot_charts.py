@@ -47,10 +47,10 @@ def roles_chart(rows: Sequence[Row], headline: str) -> Chart:
 def influence_chart(rows: Sequence[Row], headline: str) -> Chart:
     """Correlation of similarity to a proposal with its score: mixture and control."""
     choice = (
-        ("control_rho", "control: read nothing", DIM, SHAPES[0]),
+        ("control_rho", "control: read no proposals", DIM, SHAPES[0]),
         ("rho", "mixture", HUES[0], SHAPES[1]),
     )
-    return _dot_chart(rows, choice, headline, "rank correlation of likeness and score", "+.2f")
+    return _dot_chart(rows, choice, headline, "rank correlation of similarity and score", "+.2f")
 
 
 def differences_chart(rows: Sequence[Row], headline: str) -> Chart:

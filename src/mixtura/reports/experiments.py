@@ -39,7 +39,7 @@ def experiment_mixtures(models: Sequence[str], max_tokens: int | None = None) ->
     models, or for one named twice.
     """
     if len(models) < 2 or len(set(models)) < len(models):
-        raise ConfigError("a report compares models: name at least two, each once")
+        raise ConfigError("a report compares models: name at least two, and each only once")
     drawn = replace(DRAFT_SAMPLING, max_tokens=max_tokens)
     # By their shape: two analyses may need the same mixture, and it is run once.
     plans = {

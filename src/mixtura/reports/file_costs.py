@@ -72,8 +72,8 @@ class CostCalculator:
         drafts = {name: one for name, one in every.items() if name in members}
         if members and not drafts:
             raise ConfigError(
-                f"{answers.name} is a mixture: --proposals MODEL=FILE says what its proposers"
-                f" wrote, of at least one of {', '.join(sorted(members))}"
+                f"{answers.name} is a mixture: give its proposals with --proposals MODEL=FILE, for"
+                f" at least one of {', '.join(sorted(members))}"
             )
         runs = [
             list(self._layer_calls(answers, plan, drafts, question))

@@ -50,7 +50,7 @@ def read_answer_files(paths: Iterable[Path]) -> list[AnswerFile]:
 def _read_answer_file(path: Path) -> tuple[str, Mapping[Question, str]]:
     rows = read_outputs(path)
     if not rows:
-        raise ConfigError(f"{path}: there is no answer in it")
+        raise ConfigError(f"{path} has no answers")
     seen: Counter[str] = Counter()
     texts: dict[Question, str] = {}
     # AlpacaEval asks a few instructions more than once: the second is another question.
@@ -70,7 +70,9 @@ def shared_questions(answers: Sequence[AnswerFile]) -> list[Question]:
     shared = [key for key in first.texts if all(key in one.texts for one in others)]
     if len(shared) < 2:
         names = ", ".join(one.name for one in answers)
-        raise ConfigError(f"an interval takes two questions, and {names} share {len(shared)}")
+        raise ConfigError(
+            f"an interval needs two shared questions, but {names} share {len(shared)}"
+        )
     return shared
 
 
@@ -187,7 +189,7 @@ def answer_diversity(answers: Sequence[AnswerFile]) -> DiversityResult:
     Raises ConfigError for fewer than two files, or fewer than two shared questions.
     """
     if len(answers) < 2:
-        raise ConfigError("diversity is between answers: give at least two files")
+        raise ConfigError("diversity compares answers: give at least two files")
     questions = shared_questions(answers)
     rows = [[one.texts[key] for one in answers] for key in questions]
     similarity = TextSimilarity([text for row in rows for text in row])

@@ -28,7 +28,7 @@ def collaborativeness_headline(rows: Sequence[Row]) -> str:
     worse = [row for row in rows if row["others_are"] == "all worse"]
     helped = sum(row["gain"] > 0 for row in worse)
     cases = pluralize_count(len(worse), "case")
-    tail = f"; from worse models alone, in {helped} of {cases}" if worse else ""
+    tail = f"; from only worse models, in {helped} of {cases}" if worse else ""
     return f"{summary} ({sure} of them beyond doubt){tail}"
 
 
@@ -36,7 +36,7 @@ def confidence_headline(rows: Sequence[Row]) -> str:
     """Whose support tells right from wrong best, and how far its confidence is off."""
     known = [row for row in rows if row["auroc"] is not None]
     if not known:
-        return "All of the counted answers are right, or all are wrong"
+        return "All answers with a confidence are right, or all are wrong"
     best = max(known, key=lambda row: row["auroc"])
     off = ""
     if best["error"] is not None:
@@ -86,13 +86,13 @@ def influence_headline(rows: Sequence[Row]) -> str:
     one = next((row for row in rows if row["measure"] == "tfidf"), rows[0])
     difference, low, high = (one[f"difference{end}"] for end in ("", "_low", "_high"))
     if difference is None or low is None:
-        return "Too few prompts tell whether the answer follows the better proposals"
+        return "Too few prompts to tell whether the answer follows the better proposals"
     beside = f"{one['rho']:+.2f} against {one['control_rho']:+.2f}"
     if low > 0:
-        return f"The answer follows the better proposals more than one that read nothing: {beside}"
+        return f"The answer follows the better proposals more than the control does: {beside}"
     if high < 0:
-        return f"The answer follows the better proposals less than one that read nothing: {beside}"
-    return f"The answer follows the better proposals no more than one that read nothing: {beside}"
+        return f"The answer follows the better proposals less than the control does: {beside}"
+    return f"The answer follows the better proposals no more than the control does: {beside}"
 
 
 def proposers_headline(rows: Sequence[Row]) -> str:
@@ -138,7 +138,7 @@ def cost_headline(rows: Sequence[Row]) -> str:
     cheap = max(front[:-1], key=lambda row: row["score"])
     # A local model costs nothing, and no price is a multiple of that.
     if not cheap[axis]:
-        return f"{summary}; {cheap['who']} gets {_format_percent(cheap['score'])} for nothing"
+        return f"{summary}; {cheap['who']} gets {_format_percent(cheap['score'])} at no cost"
     times = best[axis] / cheap[axis]
     unit = "the price" if axis == "cost_usd" else "the tokens"
     reached = f"{cheap['who']} gets {_format_percent(cheap['score'])}"

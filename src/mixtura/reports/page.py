@@ -86,10 +86,11 @@ def _opening_parts(drawn: Sequence[tuple[TaskRuns, Sequence[Section]]]) -> Itera
         models = ", ".join(escape(to_one_line(name)) for name in runs.single_models) or "none"
         prompts_of_each = [{answer.sample for answer in one.answers} for one in runs.contenders]
         prompts = set[str]().union(*prompts_of_each)
-        notes = [f"{len(runs.contenders):,} mixtures and models. Asked alone: {models}."]
+        notes = [f"{len(runs.contenders):,} mixtures and models. Evaluated alone: {models}."]
         if any(one != prompts for one in prompts_of_each):
             notes.append(
-                f"Only {len(prompts.intersection(*prompts_of_each)):,} of the prompts went to all."
+                f"Only {len(prompts.intersection(*prompts_of_each)):,} of the prompts are in all"
+                " evaluations."
             )
         if runs.unscored:
             notes.append(
@@ -100,11 +101,11 @@ def _opening_parts(drawn: Sequence[tuple[TaskRuns, Sequence[Section]]]) -> Itera
             f" {pluralize_count(len(prompts), 'prompt')}, {' '.join(notes)}</p>"
         )
     yield (
-        "<p>In a mixture of agents several models (the proposers) answer side by side, and another"
-        " (the aggregator) reads their answers and writes the final one; between them may stand"
-        " more layers of proposers that read, too. Every score here is a mean over prompts; the"
-        " numbers in brackets and the lines in the figures are where it lies with 95 % certainty,"
-        " by a bootstrap over prompts.</p>"
+        "<p>In a mixture of agents, several models (the proposers) answer in parallel, and another"
+        " one (the aggregator) reads their answers and writes the final answer; further layers of"
+        " proposers that read the previous answers may be in between. Every score here is a mean"
+        " over prompts; the numbers in brackets and the lines in the figures are its 95 %"
+        " confidence interval, from a bootstrap over prompts.</p>"
     )
     yield _table_of_contents(drawn)
 
@@ -141,7 +142,7 @@ def _section_html(anchor: str, section: Section) -> str:
         parts += [figure_html(drawing) for drawing in section.figures.values()]
         parts += [f"<p>{escape(words.reading)}</p>", _numbers_table(section)]
     else:
-        brings = f"This brings the runs: <code>{escape(words.command)}</code>"
+        brings = f"This command makes the runs: <code>{escape(words.command)}</code>"
         parts.append(f'<p class="none">{escape(words.missing)} {brings}</p>')
     paper = _paper_findings(words.paper) if words.paper else ""
     return f'<section id="{anchor}">{"".join(parts)}{paper}</section>'

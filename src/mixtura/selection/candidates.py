@@ -43,7 +43,7 @@ class CandidateCollector:
         for name in names:
             if name not in there:
                 why = to_one_line(answered[name][0].answers[0].missing)
-                self.warnings.append(f"{name} is left out: it answered nothing: {why}")
+                self.warnings.append(f"{name} is left out, since it gave no answer: {why}")
         if len(there) < 2:
             raise MixturaError(f"fewer than two candidates answered. {' '.join(self.warnings)}")
         if self.evaluator.scoring_mode == "win rate":

@@ -80,7 +80,9 @@ class SelectionTerms:
             return "grade"
         ruled = [bool(row.get("rubric")) for row in dataset.load_rows(self.data)]
         if any(ruled) and not all(ruled):
-            raise ConfigError(f"{self.data}: some rows have a rubric and some have none")
+            raise ConfigError(
+                f"{self.data}: some rows have a rubric, others not: give all of them one, or none"
+            )
         return "grade" if any(ruled) else "win rate"
 
     def eval_request(self, data: str, scoring_mode: ScoringMode, epochs: int = 1) -> EvalRequest:
@@ -213,7 +215,7 @@ class Evaluator:
             self._bills.append(result.cost_usd)
             # Half an evaluation is none: its scores are of other prompts than those of its rivals.
             if result.capped:
-                raise SelectionCapError(f"the cap of ${self._terms.max_cost:g} has no room left")
+                raise SelectionCapError(f"the cap of ${self._terms.max_cost:g} is used up")
             self._found[key] = log_reader.load_evaluation(result.log)
         return self._found[key]
 
@@ -278,7 +280,7 @@ class Evaluator:
         if any(
             isinstance(game.error, BudgetExceededError) for one in judgements for game in one.games
         ):
-            raise SelectionCapError(f"the cap of ${self._terms.max_cost:g} has no room left")
+            raise SelectionCapError(f"the cap of ${self._terms.max_cost:g} is used up")
         preferences = dict(zip(pairs, (one.mean_preference for one in judgements), strict=True))
         return [preferences.get(place) for place in range(len(rows))]
 

@@ -128,7 +128,8 @@ class SelectionResult:
         if best.low is not None and best.high is not None:
             score += f" ({best.low:.3f} to {best.high:.3f})"
         return (
-            f"{score} on {pluralize_count(best.n, 'held-out prompt')}, of {len(self.tried):,} tried"
+            f"{score} on {pluralize_count(best.n, 'held-out prompt')}, chosen from"
+            f" {pluralize_count(len(self.tried), 'team')}"
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -260,7 +261,7 @@ def _member_reason(member: MemberReport, team: Team) -> str:
         seen = "" if member.gain_low > 0 or member.gain_high < 0 else ", which may be chance"
         reasons.append(f"{100 * member.gain:+.1f} points over the team without {lost}{seen}")
     if member.errors is not None:
-        reasons.append(f"errors go with the others' by {member.errors:.2f}")
+        reasons.append(f"its errors correlate with the others' at {member.errors:.2f}")
     if team.aggregator == member.model:
         reasons.append("also the aggregator")
     return "; ".join(reasons)

@@ -154,13 +154,17 @@ def merge_table(
     document = toml_document.TomlDocument(before, source)
     for kind in ("mixtures", "models"):
         if not isinstance(document.data.get(kind, {}), Mapping):
-            raise document.error_at([kind], f"tables by name are expected, as in [{kind}.NAME]")
+            raise document.error_at(
+                [kind], f"{kind} must be tables with names, such as [{kind}.NAME]"
+            )
     there = document.data.get("mixtures", {})
     kept = before
     if name in there:
         kept = _remove_table(document, before, name)
     elif name in document.data.get("models", {}):
-        raise document.error_at(["models", name], f"'{name}' is a model here: --name another")
+        raise document.error_at(
+            ["models", name], f"'{name}' is a model here: choose another --name"
+        )
     lacking = {n: t for n, t in models.items() if n not in document.data.get("models", {})}
     pieces = [kept.rstrip("\n"), *(_model_table(n, t) for n, t in lacking.items()), text]
     after = "\n\n".join(piece.rstrip("\n") for piece in pieces if piece.strip()) + "\n"
@@ -202,8 +206,8 @@ def _check_others_unchanged(
     empty: dict[str, Any] = {"mixtures": {}, "models": {}}
     if other_tables({**empty, **before}) != other_tables({**empty, **after}):
         raise ConfigError(
-            f"{source}: the table of '{name}' cannot be replaced without touching others:"
-            " take it out yourself, or --name another"
+            f"{source}: the table of '{name}' cannot be replaced without changing others:"
+            " remove it yourself, or choose another --name"
         )
 
 

@@ -54,7 +54,7 @@ def split_sizes(data: str, prompts: int, share: float = HELD_OUT) -> SplitSizes:
     """
     if prompts < MIN_PROMPTS:
         raise ConfigError(
-            f"{data} has {pluralize_count(prompts, 'prompt')}, and at least {MIN_PROMPTS} are"
+            f"{data} has {pluralize_count(prompts, 'prompt')}, but at least {MIN_PROMPTS} are"
             " needed: two to choose with and one to test the choice. Fewer than fifty show little"
         )
     held = min(max(1, round(share * prompts)), prompts - 2)

@@ -128,8 +128,8 @@ def _read_file(file: Path) -> list[ProofLook]:
             looks.append(look._replace(alpha=float(look.alpha), difference=float(look.difference)))
         except (ValueError, TypeError, KeyError):
             raise ConfigError(
-                f"{file}, line {number}: it is no record of a look at a proof. Put the file back"
-                " as it was; without it, tune with prompts that no tuning has looked at"
+                f"{file}, line {number}: this is not the record of a test of tuned mixtures."
+                " Restore the file; without it, tune with prompts that no tuning has used"
             ) from None
     return looks
 

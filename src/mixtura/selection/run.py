@@ -71,9 +71,11 @@ def check_selection(config: Config, names: Sequence[str], terms: SelectionTerms)
     """Raises ConfigError for candidates or settings that no selection can use."""
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
-        raise ConfigError(f"--models: {twice} stands there twice: the search draws by itself")
+        raise ConfigError(
+            f"--models: {twice} is listed twice; the search draws several answers itself"
+        )
     if len(names) < 2:
-        raise ConfigError("two models or more are needed: --models A B …")
+        raise ConfigError("at least two models are needed: --models A B …")
     for name in (*names, *([terms.judge] if terms.judge else [])):
         # These three letters make teams out of names: whatever a race composed would be read
         # otherwise.
@@ -157,10 +159,10 @@ class _SelectionRun:
 
     def _no_team_error(self, state: Search) -> MixturaError:
         if self.teams.ended_early:
-            error = BudgetExceededError("the cap has no room left")
+            error = BudgetExceededError("the cap is used up")
             return budget_exceeded_error(error, "any team was measured on all the prompts")
         if any(search.pool_measurements(parts).known_scores for parts in state.measured.values()):
-            return ConfigError("no team keeps within --answer-cost and --answer-seconds")
+            return ConfigError("no team meets --answer-cost and --answer-seconds: raise them")
         return MixturaError("no team has a score: see the logs in " + str(self.prompts.folder))
 
     # ---- the winner
@@ -251,7 +253,7 @@ class _SelectionRun:
 
 
 def budget_exceeded_error(error: BudgetExceededError, what: str) -> BudgetExceededError:
-    return BudgetExceededError(f"{error} before {what}: a higher --max-cost continues from there")
+    return BudgetExceededError(f"{error} before {what}: continue with a higher --max-cost")
 
 
 def _join_notes(notes: Sequence[str]) -> str:
@@ -261,7 +263,7 @@ def _join_notes(notes: Sequence[str]) -> str:
 def _doubtful_comparisons(rows: Sequence[HeldOutComparison]) -> list[str]:
     """Warnings where a simpler choice is not seen to be worse."""
     return [
-        f"{row.name}, {row.kind}, is not seen to be worse: {row.verdict}"
+        f"{row.name} ({row.kind}) may be just as good: {row.verdict}"
         for row in rows
         if row.low is None or row.low <= 0
     ]

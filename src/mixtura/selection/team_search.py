@@ -13,7 +13,7 @@ from mixtura.selection.prompts import PromptSplit
 from mixtura.selection.search import Measurement, Search, Team, Trial, pool_measurements
 from mixtura.selection.stage_progress import OnStageProgress, stage_reporter
 
-_ENDED_EARLY = "the cap ended the search early: a higher --max-cost continues from there"
+_ENDED_EARLY = "the cap ended the search early: continue with a higher --max-cost"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +82,8 @@ def _stage_label(state: Search) -> str:
     race = state.race
     assert race is not None
     stages = {
-        "aggregators": "who aggregates",
-        "single-proposer": "draws of one model",
+        "aggregators": "aggregators",
+        "single-proposer": "several answers of one model",
         "members": f"teams of {len(race.teams[0].members)}",
         "swaps": "the best team with one member changed",
         "rewritten": "the best team, written by others",

@@ -105,8 +105,8 @@ class TuneResult:
             lines.append(f"so the single model {best} was written")
         elif self.is_mixture:
             if proof.low <= 0:
-                lines.append("the mixture is not seen to be worse by more than 1 point; that it is"
-                             " better is not proved")  # fmt: skip
+                lines.append("the lower bound shows that the mixture is at most 1 point worse; that"
+                             " it is better is not proved")  # fmt: skip
         else:
             lines.append(f"the lower bound is below {_format_points(LOWEST_BOUND)} point, so the"
                          f" single model {best} was written")  # fmt: skip
@@ -118,29 +118,29 @@ class TuneResult:
         look = self.proof.look
         if look.is_spent:
             said = (
-                f"this is look {look.number} at these prompts, and nothing is left of the"
-                f" {100 * ALPHA:g} % that all looks at them may spend: the interval proves nothing."
-                " Prompts that no tuning has looked at prove again; further tries are planned"
-                " before the first one, with --looks"
+                f"this is look {look.number} at these prompts, and the {100 * ALPHA:g} % error"
+                " probability that all looks share is used up: the interval proves nothing. Use"
+                " prompts that no tuning has used; plan further looks before the first one, with"
+                " --looks"
             )
             return [said]
         if look.number == look.planned == 1:
             return []
         said = (
-            f"look {look.number} of {max(look.planned, look.number)} at these prompts: it may spend"
-            f" {look.alpha:.4f} of the {ALPHA:g} that all looks together have, and that is the"
-            " width of the interval (Lan and DeMets, in the form of Pocock)"
+            f"look {look.number} of {max(look.planned, look.number)} at these prompts: its interval"
+            f" has {look.alpha:.4f} of the error probability of {ALPHA:g} that all looks share (Lan"
+            " and DeMets, in the form of Pocock)"
         )
         return [said]
 
     def power_line(self) -> str:
         """How many prompts would do."""
         if self.proof.needed is None and self.proof.difference > LOWEST_BOUND:
-            return "all prompts of the test were scored alike on both sides: add prompts"
+            return "all prompts of the test have the same score on both sides: add prompts"
         if self.proof.needed is None:
-            return "more prompts would not help: the mixture itself is seen to be worse"
+            return "more prompts would not help: the mixture itself is worse"
         return (
-            f"with this difference a lower bound above {_format_points(LOWEST_BOUND)} point takes"
+            f"with this difference, a lower bound above {_format_points(LOWEST_BOUND)} point needs"
             f" about {_round_up(self.proof.needed):,} prompts for the test (power 80 %)"
         )
 
@@ -153,7 +153,9 @@ class TuneResult:
             parts.append(f"${self.dollars:.6f} an answer")
         if self.seconds is not None:
             parts.append(f"{self.seconds:.1f} seconds")
-        parts.append(f"{pluralize_count(self.choosing, 'prompt')} chose among {len(self.tried):,}")
+        parts.append(
+            f"chosen from {len(self.tried):,} on {pluralize_count(self.choosing, 'prompt')}"
+        )
         parts.append(self.day.isoformat())
         return "; ".join(parts)
 

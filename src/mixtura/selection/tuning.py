@@ -119,7 +119,7 @@ class _Tuning:
         if not scores or not max(scores.values()):
             raise MixturaError(
                 "no member scored a point, so nothing can be chosen: check the targets, --scoring"
-                f" and the prompts (inspect view --log-dir {self.prompts.folder})"
+                f" and the prompts (inspect view --log-dir {self.prompts.folder} shows the answers)"
             )
         roles = admit_members(scores)
         best = next(iter(roles))
@@ -164,7 +164,7 @@ class _Tuning:
             self._team_search.warn_ended_early()
         if not contenders:
             raise budget_exceeded_error(
-                SelectionCapError("the cap has no room left"), "any mixture was measured"
+                SelectionCapError("the cap is used up"), "any mixture was measured"
             )
         return contenders
 

@@ -58,7 +58,7 @@ class FinishedBatch:
             raise ConfigError(said) from None
         if batch_input.check(count).digest.hex() != settings.get(DIGEST):
             raise ConfigError(
-                f"{batch_input.source.shown} is not what {self._label} was made of: it has changed"
+                f"{batch_input.source.shown} has changed since {self._label} was made from it"
             )
         lines = self._read_lines()
         line = next(lines, None)
@@ -73,8 +73,8 @@ class FinishedBatch:
                 line = next(lines, None)
         if line is not None:
             raise ConfigError(
-                f"{self._label} has an answer to {to_one_line(line['custom_id'])}, for which its"
-                " input has no row in that place"
+                f"{self._label} has an answer to {to_one_line(line['custom_id'])}, which is not the"
+                " next row of the input"
             )
 
     @property
@@ -84,18 +84,18 @@ class FinishedBatch:
     def _read_journal(self) -> tuple[dict[str, str], list[str]]:
         """The batch's settings, and the models that have answered in it."""
         if not self.output.is_file():
-            raise ConfigError(f"there is no file {self._label}: --batch takes the OUT of a batch")
+            raise ConfigError(f"there is no file {self._label}: give --batch the OUT of a batch")
         if not self.journal.is_file():
             raise ConfigError(
                 f"there is no journal {to_one_line(self.journal)}, which says what {self._label}"
-                " was made of: name it with --journal"
+                " was made from: name it with --journal"
             )
         with closing(BatchJournal(self.journal)) as journal:
             settings = journal.read_settings()
             models = [one.model for one in journal.read_spent() if one.kind == "answer"]
         if settings.get(STATE) != FINISHED or COMMAND not in settings:
             raise ConfigError(
-                f"the batch of {self._label} is not finished: give its command again first"
+                f"the batch of {self._label} is not finished: run its command again first"
             )
         return settings, models
 
@@ -108,8 +108,8 @@ class FinishedBatch:
         name = command["IN"]
         if self.source is None and name == STANDARD_INPUT:
             raise ConfigError(
-                f"the input of {self._label} was piped in and is not kept: name a file with it,"
-                " with --input"
+                f"the input of {self._label} was piped in and is not kept: give a file with the"
+                " same rows as --input"
             )
         source = find_source(
             self.source or Path(name).expanduser(), name=str(self.source or name),
@@ -144,7 +144,7 @@ class FinishedBatch:
                     raise ConfigError(f"{self._label}:{number}: not JSON: {error}") from None
                 if not isinstance(line, dict) or "custom_id" not in line:
                     raise ConfigError(
-                        f"{self._label}:{number}: this is not a line of a batch's output"
+                        f"{self._label}:{number}: this is not a line of the output of a batch"
                     )
                 yield cast(dict[str, Any], line)
 

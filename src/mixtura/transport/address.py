@@ -93,9 +93,9 @@ class EnvironmentProxies:
         if proxy.scheme not in ("http", "https"):
             said = "SOCKS" if proxy.scheme.startswith("socks") else f"'{proxy.scheme}'"
             raise RejectedError(
-                f"the proxy {proxy.scheme}://{proxy.hostname or ''} in {variable} speaks"
-                f" {said}, and Mixtura goes through HTTP proxies alone: name one in"
-                f" {parts.scheme.upper()}_PROXY, or leave {parts.hostname} out of it:"
+                f"the proxy {proxy.scheme}://{proxy.hostname or ''} in {variable} uses"
+                f" {said}, but Mixtura supports only HTTP proxies: name one in"
+                f" {parts.scheme.upper()}_PROXY, or exclude {parts.hostname} with"
                 f" NO_PROXY={parts.hostname}"
             )
         try:
@@ -144,7 +144,7 @@ def request_headers(origin: Origin, headers: Mapping[str, str], body: bytes) -> 
     fields = {name: value for name, value in fields.items() if name.lower() not in given}
     for name, value in headers.items():
         if not _HEADER_NAME.fullmatch(name) or _LINE_BREAK.search(value):
-            raise RejectedError(f"the header {name!r} is not one line of a name and a value")
+            raise RejectedError(f"the header {name!r} must be a valid name and a value on one line")
         if name.lower() not in _MANAGED_HEADERS:
             fields[name] = value
     if body:

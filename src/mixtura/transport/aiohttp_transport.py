@@ -241,7 +241,7 @@ def _request_error(origin: Origin, error: Exception) -> ModelError:
             return no_connection_error(origin, error.os_error)
         case aiohttp.ClientResponseError():
             flood = error.message.startswith(_TOO_MUCH)
-            what = "more headers than are taken in" if flood else "what came is not HTTP"
+            what = "too many or too long headers" if flood else "the response is not HTTP"
             return UnavailableError(f"the connection broke: {what}")
         case aiohttp.InvalidURL():
             return RejectedError(f"not the address of an HTTP server: {origin.host_and_port}")

@@ -69,7 +69,7 @@ class Secret:
     __str__ = __repr__
 
     def __reduce__(self) -> str:
-        raise TypeError("a secret is not pickled")
+        raise TypeError("a secret cannot be pickled")
 
 
 def build_redactor(
@@ -103,7 +103,7 @@ def add_key_origin(error: ModelError, origin: str) -> None:
 def describe_key_origin(key: Secret | None) -> str:
     """Where the key of a call came from, in words."""
     if key is None:
-        return "no API key was sent: `api_key_env` names the variable that holds it"
+        return "no API key was sent: set `api_key_env` to the variable that holds it"
     return f"the API key came from {key.origin or 'the program that made the call'}"
 
 
@@ -312,4 +312,4 @@ async def _read_body(response: TransportResponse, limit: int, *, cut: bool = Fal
 
 def answer_too_large_error(limit: int) -> MalformedError:
     """The error for an answer of more than *limit* bytes."""
-    return MalformedError(f"an answer of more than {limit} bytes")
+    return MalformedError(f"the answer has more than {limit} bytes")

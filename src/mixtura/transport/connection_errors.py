@@ -11,14 +11,14 @@ from mixtura.core.errors import RejectedError, TimedOutError, UnavailableError
 from mixtura.transport.address import Origin
 from mixtura.transport.socket_connect import describe_connect_error
 
-BROKE_OFF = "the answer broke off before its end"
+BROKE_OFF = "the connection broke before the end of the answer"
 
 # The words of others than `socket_connect` name every address that was tried, as a tuple.
 _CONNECT_FAILED = re.compile(r"\[Errno (\d+)\] Connect call failed")
 _UNKNOWN_HOST = (socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME))
 _ALERTS = {
-    "CERTIFICATE_REQUIRED": "the server wants a client certificate",
-    "HANDSHAKE_FAILURE": "the server refused the handshake, maybe for want of a client certificate",
+    "CERTIFICATE_REQUIRED": "the server requires a client certificate",
+    "HANDSHAKE_FAILURE": "the server refused the handshake; it may need a client certificate",
 }
 """What a server says that was shown no certificate, by TLS 1.3 and before."""
 
@@ -47,7 +47,7 @@ def broken_connection_error(error: Exception | None, *, midway: bool) -> Unavail
     if midway:
         return UnavailableError(BROKE_OFF)
     if error is None:
-        return UnavailableError("the connection broke: the server hung up")
+        return UnavailableError("the connection broke: the server closed it")
     return UnavailableError(f"the connection broke: {describe_network_error(error)}")
 
 
@@ -67,7 +67,7 @@ def describe_network_error(error: Exception) -> str:
             if alert in (error.reason or ""):
                 return f"{meaning} ({error.reason})"
         if "WRONG_VERSION_NUMBER" in (error.reason or ""):
-            return "TLS: the server does not speak it on this port; is it http:// and not https://?"
+            return "TLS: the server does not use it on this port; is it http:// and not https://?"
         # its number is none of the system's
         return f"TLS: {error.reason or error.strerror or 'the handshake failed'}"
     if isinstance(error, socket.gaierror):

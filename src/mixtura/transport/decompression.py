@@ -74,7 +74,7 @@ class BodyDecompressor:
             try:
                 plain = self._stream.decompress(data, DECOMPRESS_STEP_BYTES)
             except zlib.error:
-                raise MalformedError("the answer is not compressed as its header says") from None
+                raise MalformedError("the answer's compressed data are invalid") from None
             if plain:
                 yield plain
             data = self._stream.unconsumed_tail

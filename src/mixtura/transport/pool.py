@@ -176,7 +176,7 @@ class ConnectionPool:
                 connection.transport, connection, self._tls.server, server_hostname=origin.host
             )
             if secured is None:
-                raise ConnectionResetError("the proxy hung up")
+                raise ConnectionResetError("the proxy closed the connection")
         except BaseException:
             connection.abort()
             raise

@@ -167,7 +167,7 @@ class ResponseReader:
 
     def on_message_begin(self) -> None:
         if self.complete:
-            raise HttpParserError("a second answer to one request")
+            raise HttpParserError("a second response to one request")
         self.status, self.headers = 0, {}
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -203,8 +203,7 @@ class ResponseReader:
         except (HttpParserError, HttpParserUpgrade):
             self.keep_alive = False
             if not self.complete:
-                said = "the answer is not HTTP" if self.status else "what came is not HTTP"
-                self.error = UnavailableError(f"the connection broke: {said}")
+                self.error = UnavailableError("the connection broke: the response is not HTTP")
         else:
             if self.pieces:
                 self._other = 0

@@ -113,7 +113,7 @@ class RequestTimer:
 
     def timeout_reason(self) -> str:
         if self._end is not None and self._loop.time() >= self._end:
-            return f"not done within {self._timeouts.total} s"
+            return f"not finished within {self._timeouts.total} s"
         if self._begun:
-            return f"stalled: nothing new for {self._timeouts.progress} s"
+            return f"stalled: no new data for {self._timeouts.progress} s"
         return f"no first token within {self._timeouts.first_token} s"

@@ -36,7 +36,9 @@ class ClientCertificate:
             said = (
                 f"{setting}: the key is protected by a passphrase, which Mixtura does not ask for"
             )
-            raise ConfigError(f"{said} (openssl pkey -in FILE -out OPEN)", key=setting)
+            raise ConfigError(
+                f"{said} (to remove it: openssl pkey -in FILE -out OPEN)", key=setting
+            )
 
         try:
             context.load_cert_chain(self.certificate, self.key, refuse_locked_key)
@@ -49,9 +51,9 @@ class ClientCertificate:
                 "client_key: this is not the key of client_certificate", key="client_key"
             )
         if self.key is None:
-            said = f"{self.certificate} holds no certificate with its key in PEM form"
+            said = f"{self.certificate} has no certificate with its key in PEM form"
             return ConfigError(
-                f"client_certificate: {said} (a key in another file is client_key)",
+                f"client_certificate: {said} (set client_key for a key in another file)",
                 key="client_certificate",
             )
         said = f"{self.certificate} and {self.key} are not a certificate and a key in PEM form"

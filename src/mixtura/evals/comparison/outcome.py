@@ -252,7 +252,8 @@ def _missing_warnings(field: ComparisonData) -> list[str]:
         lost = [one.missing_reason for one in judgements.values() if one.mean_preference is None]
         if lost:
             warnings.append(
-                f"{ours} and {theirs}: {len(lost)} of {len(judgements)} unjudged: {lost[0]}"
+                f"{ours} and {theirs}: {len(lost)} of {len(judgements)} pairs have no verdict:"
+                f" {lost[0]}"
             )
     return warnings
 

@@ -49,8 +49,8 @@ def resolve_plans(config: Config, names: Sequence[str]) -> list[MixtureSpec]:
     """The mixtures to compare. Raises ConfigError where there is nothing to compare."""
     plans = [config.mixture_spec(name) for name in dict.fromkeys(names)]
     if not plans:
-        raise ConfigError("there is no one to compare: name a mixture")
+        raise ConfigError("there is nothing to compare: name a mixture")
     if len(plans) == 1 and not plans[0].layers:
-        problem = f"{plans[0].name} is a model alone, with no one to compare it with"
-        raise ConfigError(f"{problem}: name a mixture, or several models")
+        problem = f"{plans[0].name} is a single model: there is nothing to compare it with"
+        raise ConfigError(f"{problem}. Name a mixture, or several models")
     return plans

@@ -136,7 +136,7 @@ def rate_agreement(
     lengths, and for fewer than two items with both labels.
     """
     if len(judge) != len(people):
-        raise ValueError(f"there are {len(judge)} labels and {len(people)}")
+        raise ValueError(f"there are {len(judge)} labels of the judge and {len(people)} of people")
     pairs = [(a, b) for a, b in zip(judge, people, strict=True) if a is not None and b is not None]
     missing = len(judge) - len(pairs)
     same = np.array([float(a == b) for a, b in pairs])

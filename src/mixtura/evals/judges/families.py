@@ -49,12 +49,14 @@ def find_family_overlap(
     """The models of *ours* and *theirs* that are of the *judge*'s family."""
     warnings: list[str] = []
     related = [_first_related_pair(judge, side) for side in (ours, theirs)]
-    for shared, whose in zip(related, ("the answers", "the answers beside them"), strict=True):
+    for shared, whose in zip(
+        related, ("the answers", "the answers compared with them"), strict=True
+    ):
         if shared:
             one, other, family = shared
             by = "itself" if one == other else f"{_short_name(one)}, of its own family ({family})"
             warnings.append(
-                f"the judge {_short_name(other)} takes part: {whose}, or a part of them, are by"
+                f"the judge {_short_name(other)} may be biased: {whose} are, at least in part, by"
                 f" {by}; judges favour their own"
             )
     side = bool(related[0]) - bool(related[1])

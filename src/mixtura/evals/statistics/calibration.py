@@ -62,7 +62,7 @@ def fit_curve(
     values = np.array([one.support for one in outcomes])
     right = np.array([float(one.right) for one in outcomes])
     if not 0 < right.sum() < len(right):
-        raise ValueError("a calibration takes answers that were right and answers that were not")
+        raise ValueError("a calibration needs both right and wrong answers")
     answers, total = len(outcomes), float(right.sum())
     if method == "isotonic":
         return CalibrationCurve("isotonic", answers, total, fit_isotonic(values, right))

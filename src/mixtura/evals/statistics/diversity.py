@@ -35,7 +35,7 @@ def vendi_score(kernel: Kernel) -> float:
     """
     table = np.asarray(kernel, dtype=np.float64)
     if table.ndim != 2 or table.shape[0] != table.shape[1] or not len(table):
-        raise ValueError(f"a kernel is a square of likenesses, not {table.shape}")
+        raise ValueError(f"a kernel must be a square matrix of similarities, not {table.shape}")
     shares = np.linalg.eigvalsh(table / len(table))
     # 0 ln 0 is 0, and rounding makes small negatives of zeros.
     there = shares[shares > 1e-12]
@@ -48,5 +48,5 @@ def weighted_vendi_score(kernel: Kernel, quality: Sequence[float]) -> float:
     Raises ValueError for another number of qualities than of texts, and as `vendi_score` does.
     """
     if len(quality) != len(kernel):
-        raise ValueError(f"{len(kernel)} texts need as many qualities, not {len(quality)}")
+        raise ValueError(f"there are {len(kernel)} texts and {len(quality)} qualities")
     return float(np.mean(quality)) * vendi_score(kernel)

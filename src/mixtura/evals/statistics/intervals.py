@@ -121,7 +121,7 @@ def prompt_scores(scores: Scores) -> Vector:
     rows = np.array([_mean_of_answers(row) for row in scores], dtype=np.float64)
     known = rows[~np.isnan(rows)]
     if len(known) and not 0 <= float(known.min()) <= float(known.max()) <= 1:
-        raise ValueError("scores go from 0 to 1")
+        raise ValueError("scores must be from 0 to 1")
     return rows
 
 
@@ -265,14 +265,14 @@ def detectable_difference(
     Raises ValueError without a prompt.
     """
     if prompts < 1:
-        raise ValueError("a difference needs prompts")
+        raise ValueError("there must be at least one prompt")
     z = _NORMAL.inv_cdf((1 + confidence) / 2) + _NORMAL.inv_cdf(power)
     return z * spread / math.sqrt(prompts)
 
 
 def _required_prompts(z: float, spread: float, wanted: float) -> int:
     if not (spread > 0 and wanted > 0):
-        raise ValueError("prompts can be counted for a spread and a difference above zero")
+        raise ValueError("the spread and the difference must be above zero")
     return max(2, math.ceil((z * spread / wanted) ** 2))
 
 
@@ -307,7 +307,7 @@ def describe_difference(
     # By chance it was not seen with a study that was large enough to see it: no more prompts are
     # advised.
     if needed <= difference.prompts:
-        return f"{seen}; one of {least} would have shown"
+        return f"{seen}; they would have shown one of {least}"
     return f"{seen}; {needed:,} would show {least}"
 
 

@@ -34,9 +34,9 @@ METHOD_NOTES: Mapping[Method, str] = {
     "published-weights": "the leaderboard's own weights",
     "official-fit": "fitted as the leaderboard does",
     "prior-fit": "fitted with a prior from the published weights, not the official regularisation"
-    " set: close to a point or so",
-    "average-weights": "estimated from lengths alone with average weights: close to about two"
-    " points; --difficulty makes it better",
+    " set: accurate to about one point",
+    "average-weights": "estimated from lengths alone with average weights: accurate to about two"
+    " points; --difficulty makes it more accurate",
     "baseline": "the baseline against itself",
 }
 """The same for whoever reads a result."""

@@ -19,7 +19,7 @@ def spent_alpha(fraction: float) -> float:
     Raises ValueError for a fraction outside of 0 to 1.
     """
     if not 0 < fraction <= 1:
-        raise ValueError("a look has between none and all of what is planned")
+        raise ValueError("the fraction of a look must be above 0 and at most 1")
     return ALPHA * math.log(1 + (math.e - 1) * fraction)
 
 

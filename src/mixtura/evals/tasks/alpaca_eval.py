@@ -179,14 +179,14 @@ def _load_template(template: str | None) -> tuple[str | None, str]:
         package = find_spec("alpaca_eval")
         folder = Path(package.origin).parent if package and package.origin else None
         if folder is None or not (folder / TEMPLATE).is_file():
-            return None, "our own words"
+            return None, "Mixtura's own"
         template = str(folder / TEMPLATE)
     try:
         text = Path(template).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{template} cannot be read: {error}") from None
     if missing := {"instruction", "output_1", "output_2"} - set(_PLACE.findall(text)):
-        raise ConfigError(f"{template}: no place is marked {{{min(missing)}}}")
+        raise ConfigError(f"{template}: the placeholder {{{min(missing)}}} is missing")
     return text, Path(template).name
 
 

@@ -48,7 +48,8 @@ def read_answers(*files: str) -> BaselineAnswers:
             # The same answer twice does no harm; of two different ones no one knows which is meant.
             if answers.get(key, turns) != turns:
                 problem = (
-                    f"another answer to {to_one_line(key)[:60]!r} than in line {lines.get(key)}"
+                    f"the answer to {to_one_line(key)[:60]!r} is not the one in line"
+                    f" {lines.get(key)}: keep one of them"
                 )
                 raise ConfigError(f"{source_location(file, line)}: {problem}")
             answers[key] = turns
@@ -112,7 +113,7 @@ async def opponent_answers(
         return await ask_opponent(questions, state.metadata.get("temperature"))
     answers = list(known.find_answer(str(state.sample_id), questions[0]))
     if len(answers) < len(questions):
-        raise ConfigError(f"no answer stands beside sample {state.sample_id}")
+        raise ConfigError(f"there is no baseline answer for sample {state.sample_id}")
     return answers[: len(questions)]
 
 

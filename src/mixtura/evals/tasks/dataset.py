@@ -46,7 +46,7 @@ def load_samples(
         sample = _build_sample(name, data, placed, to_sample)
         sample.id = str(number) if sample.id is None else sample.id
         if (before := lines.get(str(sample.id))) is not None:
-            problem = f"the id {sample.id} is that of line {before}, too: each row needs its own"
+            problem = f"the id {sample.id} is also used in line {before}: each row needs its own"
             raise ConfigError(f"{source_location(data, placed.line)}: {problem}")
         lines[str(sample.id)] = placed.line
         samples.append(sample)
@@ -67,7 +67,7 @@ def _build_sample(
     try:
         own = placed.row.get("id")
         if own is not None and not _is_valid_id(own):
-            raise ValueError(f"an id is a text or a whole number, and not {describe_kind(own)}")
+            raise ValueError(f"an id must be a text or a whole number, not {describe_kind(own)}")
         sample = to_sample(placed.row)
     except (KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
         problem = f"`{error.args[0]}` is missing" if isinstance(error, KeyError) else str(error)
@@ -101,7 +101,7 @@ def text_field(row: Mapping[str, Any], *names: str) -> str:
         raise ValueError(f"{' or '.join(f'`{one}`' for one in names)} is missing")
     value = row[name]
     if not isinstance(value, str):
-        raise ValueError(f"`{name}` must be a text, and is {describe_kind(value)}")
+        raise ValueError(f"`{name}` must be a text, not {describe_kind(value)}")
     if not value.strip():
         raise ValueError(f"`{name}` is empty")
     return value

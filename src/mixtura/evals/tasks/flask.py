@@ -115,7 +115,7 @@ def graded_skills() -> Scorer:
         # Skills that do not apply are no zeros: the mean is over the others (Ye et al. 2023).
         known = [grade for grade in reply.verdict.values() if grade is not None]
         if not known:
-            missing = f"for the judge no skill applies: {reply.reply_text}"
+            missing = f"the judge found no skill that applies: {reply.reply_text}"
             return Score.unscored(explanation=missing, answer=answer, metadata=about)
         share = sum(known) / len(known) / MAX_GRADE
         return Score(value=share, answer=answer, explanation=reply.reply_text, metadata=about)

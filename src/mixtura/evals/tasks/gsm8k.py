@@ -38,7 +38,7 @@ def _row_to_sample(row: Row) -> Sample:
     answer = str(answer) if type(answer) in (int, float) else text_field(row, "answer")
     reasoning, mark, target = answer.rpartition("####")
     if extract_fraction(target) is None or not (mark or is_single_number(target)):
-        raise ValueError("`answer` has no number after ####, and is none")
+        raise ValueError("`answer` must be a number, or end with #### and a number")
     return Sample(input=question, target=target.strip(), metadata={"reasoning": reasoning.strip()})
 
 

@@ -39,7 +39,7 @@ def humaneval(data: str | None = None, seed: int | None = None, seconds: float =
 def _row_to_sample(row: Row) -> Sample:
     about = {name: text_field(row, name) for name in ("prompt", "test", "entry_point")}
     if not about["entry_point"].isidentifier() or keyword.iskeyword(about["entry_point"]):
-        raise ValueError(f"`entry_point` is '{about['entry_point']}', which names no function")
+        raise ValueError(f"`entry_point` is '{about['entry_point']}', not a name of a function")
     return Sample(
         input=about["prompt"],
         target=row.get("canonical_solution") or "",
@@ -57,7 +57,7 @@ def passing(seconds: float = 10.0) -> Scorer:
     try:
         from mixtura.programs import sandbox
     except ModuleNotFoundError:  # it stands on what only these have
-        problem = "humaneval runs code confined by Linux or macOS; on Windows use WSL"
+        problem = "humaneval runs code in a sandbox of Linux or macOS; on Windows, use WSL"
         raise ConfigError(problem) from None
     try:
         sandbox.ensure_available()

@@ -46,7 +46,7 @@ def _row_to_sample(row: Row) -> Sample:
     if not names:
         raise ValueError("`instruction_id_list` is empty: there is nothing to check")
     if len(names) != len(arguments):
-        raise ValueError("it has not as many `kwargs` as instructions")
+        raise ValueError("it must have as many `kwargs` as instructions")
     stated = [{key: value for key, value in one.items() if value is not None} for one in arguments]
     # Before a model is asked: an instruction that cannot be checked would be found after it is
     # paid.

@@ -299,11 +299,11 @@ def _text_list_problem(value: Any) -> str:
 def _count_problem(value: Any) -> str:
     whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
     right = whole and not isinstance(value, bool) and value >= 0
-    return "" if right else "must be a whole number from 0"
+    return "" if right else "must be a whole number, 0 or more"
 
 
 def _position_problem(value: Any) -> str:
-    return _count_problem(value) or ("" if value else "counts from 1")
+    return _count_problem(value) or ("" if value else "must be 1 or more")
 
 
 def _relation_problem(value: Any) -> str:
@@ -318,7 +318,7 @@ def _language_code_problem(value: Any) -> str:
     right = isinstance(value, str) and re.fullmatch(
         r"[a-z]{2,3}(?:-[a-z]{2,4})?", value, re.IGNORECASE
     )
-    return "" if right else "must be the code of a language, as in 'de'"
+    return "" if right else "must be the code of a language, such as 'de'"
 
 
 ARGUMENT_CHECKS: Mapping[str, Mapping[str, _ArgumentCheck]] = {
@@ -372,10 +372,12 @@ def check_arguments(name: str, given: InstructionArguments) -> None:
         if key not in given:
             raise ValueError(f"`kwargs` of {name}: `{key}` is missing")
         if problem := wrong(given[key]):
-            raise ValueError(f"`kwargs` of {name}: `{key}` {problem}, and is {given[key]!r}")
+            raise ValueError(f"`kwargs` of {name}: `{key}` {problem}, not {given[key]!r}")
     if unknown := [key for key in given if key not in needed]:
         takes = f"; it takes {', '.join(needed)}" if needed else "; it takes none"
-        raise ValueError(f"`kwargs` of {name}: `{unknown[0]}` is none of its words{takes}")
+        raise ValueError(f"`kwargs` of {name}: `{unknown[0]}` is not one of its fields{takes}")
     place, count = given.get("nth_paragraph"), given.get("num_paragraphs")
     if place is not None and count is not None and place > count:
-        raise ValueError(f"`kwargs` of {name}: `nth_paragraph` is {place}, of {count} paragraphs")
+        raise ValueError(
+            f"`kwargs` of {name}: `nth_paragraph` is {place}, but `num_paragraphs` is {count}"
+        )

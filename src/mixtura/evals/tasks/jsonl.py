@@ -136,7 +136,7 @@ def _question_messages(row: Row) -> list[ChatMessage]:
     for other in others:
         if there[other] != there[name]:
             both = f"`{name}` and `{other}`"
-            raise ValueError(f"{both} could both be the question: leave one of them in the row")
+            raise ValueError(f"{both} could both be the question: keep one of them in the row")
     return _parse_messages(name, there[name])
 
 
@@ -145,13 +145,13 @@ def _parse_messages(name: str, content: Any) -> list[ChatMessage]:
         return [ChatMessageUser(content=text_field({name: content}, name))]
     if not isinstance(content, list):
         raise ValueError(
-            f"`{name}` must be a text or a list of messages, and is {describe_kind(content)}"
+            f"`{name}` must be a text or a list of messages, not {describe_kind(content)}"
         )
     messages = [_parse_message(one) for one in cast(list[object], content)]
     if not isinstance(messages[-1], ChatMessageUser):
         raise ValueError(
-            f"the last of its `{name}` is not the user's, so nothing is asked: an answer that is"
-            " known is the `target`"
+            f"the last of its `{name}` is not the user's, so there is no question: write a known"
+            " answer into `target`"
         )
     return messages
 
@@ -169,8 +169,8 @@ def _check_choices(row: Row, messages: Sequence[ChatMessage]) -> None:
         labelled = isinstance(options, dict) and {"text", "label"} <= set(cast(Row, options))
         if labelled or (plain and not all(str(one) in shown for one in each)):
             raise ValueError(
-                f"it has `{name}`, which no task shows to a model: write them into the question,"
-                " and what is to be answered into the `target`"
+                f"it has `{name}`, which no task sends to a model: write them into the question,"
+                " and the right answer into `target`"
             )
 
 
@@ -179,7 +179,7 @@ _ROLES = {"system": ChatMessageSystem, "user": ChatMessageUser, "assistant": Cha
 
 def _parse_message(row: object) -> ChatMessage:
     """A message as chat completions have it, of text alone. Raises ValueError for any other."""
-    form = 'a message has a role (system, user or assistant) and a text: {"role", "content"}'
+    form = 'a message needs a role (system, user or assistant) and a text: {"role", "content"}'
     if not isinstance(row, dict):
         raise ValueError(form)
     message = cast(Row, row)
@@ -233,7 +233,7 @@ def _read_targets(row: Row, *, needed: bool) -> list[str]:
         return []
     name = there[0]
     if other := next((one for one in there if not _targets_agree(row, name, one)), None):
-        raise ValueError(f"`{name}` and `{other}` differ: leave the one that is right in the row")
+        raise ValueError(f"`{name}` and `{other}` differ: keep the right one in the row")
     if name != TARGETS[0] and _gsm8k_number(row) is not None:
         return []
     value = cast(object, row[name])
@@ -259,7 +259,9 @@ def _targets_agree(row: Row, one: str, other: str) -> bool:
 def _target_text(name: str, value: object) -> str:
     if isinstance(value, bool):
         shown = str(value).lower()
-        raise ValueError(f'`{name}` is {shown}: write the text that is right, as in "{shown}"')
+        raise ValueError(
+            f'`{name}` is {shown}: write the right answer as a text, such as "{shown}"'
+        )
     if isinstance(value, int | float):
         return str(value)
     if not isinstance(value, str):
@@ -280,7 +282,7 @@ def _gsm8k_number(row: Row) -> str | None:
 
 def _check_numbers(targets: Sequence[str]) -> None:
     if odd := next((one for one in targets if extract_fraction(one) is None), None):
-        raise ValueError(f"its target '{odd}' has no number, and answers are compared as numbers")
+        raise ValueError(f"its target '{odd}' has no number, but answers are compared as numbers")
 
 
 def default_scoring(data: str, scoring: str | None = None) -> str:

@@ -50,7 +50,7 @@ def _row_to_sample(row: Row) -> Sample:
             else last_boxed(text_field(row, "solution", "answer"))
         )
     if not target:
-        raise ValueError("there is neither an `answer` nor a box in `solution`")
+        raise ValueError("it has neither an `answer` nor a \\boxed{} in `solution`")
     about = {name: row[name] for name in ("subject", "type", "level") if name in row}
     return Sample(input=problem, target=target, id=row.get("unique_id"), metadata=about)
 
@@ -62,7 +62,7 @@ def same_answer() -> Scorer:
     async def score(state: TaskState, target: Target) -> Score:
         boxed = last_boxed(state.output.completion)
         if boxed is None:
-            return Score(value=0.0, answer=None, explanation="there is no box")
+            return Score(value=0.0, answer=None, explanation="the answer has no \\boxed{}")
         right, why = await compare_answers(boxed, target.text)
         return Score(value=1.0 if right else 0.0, answer=boxed, explanation=why or None)
 

@@ -278,7 +278,7 @@ def _missing_reference_notes(samples: Sequence[EvalSample]) -> tuple[str, ...]:
     if not without:
         return ()
     note = f"{len(without)} questions of {', '.join(REFERENCE_CATEGORIES)} were graded without"
-    return (f"{note} a reference answer: --references FILE",)
+    return (f"{note} a reference answer: give --references FILE",)
 
 
 def _rating_bias(samples: Sequence[EvalSample], side: JudgeContext) -> JudgeBias:

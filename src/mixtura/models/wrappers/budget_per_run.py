@@ -128,7 +128,7 @@ def _refusal_text(cap: SpendingCap, worst: Spend) -> str:
         return f"this run could cost up to ${worst.dollars:,.4f}, over {whose} of ${limit}"
     if cap.tokens is not None and worst.tokens > cap.tokens:
         limit = f"{cap.tokens:,} tokens"
-        return f"this run could take up to {worst.tokens:,} tokens, over {whose} of {limit}"
+        return f"this run could use up to {worst.tokens:,} tokens, over {whose} of {limit}"
     return (
         f"this run could cost up to ${worst.dollars:,.4f} and {worst.tokens:,} tokens, more than"
         f" is left of {whose}"

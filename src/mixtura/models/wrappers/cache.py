@@ -94,7 +94,7 @@ class Cached(Wrapper):
 
     def _emit_store_error(self, error: StoreError, emit: Emit | None) -> None:
         if emit:
-            emit(Notice(self.name, f"answers are not kept: {error}"))
+            emit(Notice(self.name, f"answers are not cached: {error}"))
 
 
 @dataclass(slots=True)

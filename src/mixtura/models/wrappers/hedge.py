@@ -147,7 +147,7 @@ class Hedged(Wrapper):
             return
         self.copies += 1
         if emit:
-            emit(Notice(self.name, f"{said}: asked a second time"))
+            emit(Notice(self.name, f"{said}: the request is sent a second time"))
         race.start_attempt(self._elsewhere, request)
 
     def _learn_first_token(self, first: Attempt, waited: float | None) -> None:

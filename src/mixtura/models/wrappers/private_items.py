@@ -94,7 +94,7 @@ def _is_text(part: Part) -> bool:
 def _describe_items(items: tuple[ReplacedItem, ...]) -> str:
     counts = Counter(item.kind for item in items)
     kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(counts.items()))
-    return f"{pluralize_count(len(items), 'private item')} replaced before it was asked ({kinds})"
+    return f"{pluralize_count(len(items), 'private item')} replaced before the request ({kinds})"
 
 
 class _RestoringEmit:

@@ -225,7 +225,7 @@ class _LoopState:
             return
         ago = self.clock() - spent.found
         if ago < spent.rest:
-            said = f"its quota was spent {ago:.0f} s ago: not asked again before {spent.rest:.0f} s"
+            said = f"its quota was used up {ago:.0f} s ago: no requests for {spent.rest:.0f} s"
             raise QuotaError(said).with_retry_after(spent.rest - ago)
 
     def _hopeless_wait_error(self, call: _QueuedCall) -> RateLimitedError | None:
@@ -235,7 +235,7 @@ class _LoopState:
         if rest <= min(MAX_CLOSED_SECONDS, call.since + call.seconds_left - now) or rest <= 0:
             return None
         return RateLimitedError(
-            f"the endpoint asked for {rest:.0f} s without calls"
+            f"the endpoint accepts no calls for another {rest:.0f} s"
         ).with_retry_after(rest)
 
     def admit_waiting(self) -> None:
@@ -331,7 +331,7 @@ class _LoopState:
         if failing is None or (rest := failing.until - self.clock()) <= 0:
             return
         if withdraw_draft(request):
-            said = f"failed {failing.failures} times in a row: not asked for {rest:.0f} s more"
+            said = f"failed {failing.failures} times in a row: no requests for {rest:.0f} s"
             raise CircuitOpenError(said)
 
     def record_failure(self, model: str) -> None:

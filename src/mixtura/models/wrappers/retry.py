@@ -22,7 +22,7 @@ from mixtura.core.types import Completion, Request
 from mixtura.engine.call_context import is_dispensable, remaining_seconds
 from mixtura.transport.timeouts import CallDeadline, call_scope
 
-TOTAL_TIMEOUT_MESSAGE = "not done within the time that the call has in all"
+TOTAL_TIMEOUT_MESSAGE = "not finished within the call's total time limit"
 LONGEST_RETRY_WAIT = 60.0
 """Seconds: an upstream that asks for more is not waited for."""
 

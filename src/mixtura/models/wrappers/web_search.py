@@ -177,7 +177,8 @@ class _SearchTurn:
         now, more = calls[:MAX_SEARCHES_AT_ONCE], calls[MAX_SEARCHES_AT_ONCE:]
         results = [await self._answer_call(request, call) for call in now]
         if more and self._emit:
-            self._emit(Notice(self._name, f"{len(more)} more searches at once were not made"))
+            skipped = f"{len(more)} searches skipped: at most {MAX_SEARCHES_AT_ONCE} run at once"
+            self._emit(Notice(self._name, skipped))
         said = f"Not searched: there are at most {MAX_SEARCHES_AT_ONCE} searches at once."
         return [*results, *(Message("tool", said, tool_call_id=call.id) for call in more)]
 
