@@ -421,7 +421,7 @@ def test_a_verdict_that_cannot_be_read_is_missing_and_said(tmp_path):
     assert found.pairs == ()
     assert by_name(found)["a"].score is None
     assert "No result: " in found.verdict
-    assert any("4 of 4 unjudged: the judge gave no verdict" in said for said in found.warnings)
+    assert any("4 of 4 pairs have no verdict: " in said for said in found.warnings)
 
 
 # ---- before anything is paid, and the command
@@ -473,7 +473,7 @@ def test_what_cannot_be_compared_is_said_at_once(tmp_path):
         asked=EvalRequest(task="gsm8k", data=written(tmp_path / "rows.jsonl", SUMS))
     )
 
-    with pytest.raises(ConfigError, match="a is a model alone"):
+    with pytest.raises(ConfigError, match="a is a single model"):
         forecast_comparison(config, ["a"], terms)
     with pytest.raises(ConfigError, match="unknown"):
         forecast_comparison(config, ["teem"], terms)

@@ -492,7 +492,7 @@ def test_a_template_is_filled_in_one_pass_and_spoken_as_it_says(tmp_path):
     assert [m.role for m in request.messages] == ["system", "user"]
     assert request.messages[1].text == '{"instruction": "Q {output_1}", "m": "one", "M": "two"}'
     file.write_text("{instruction} {output_1}")
-    with pytest.raises(ConfigError, match=r"no place is marked \{output_2\}"):
+    with pytest.raises(ConfigError, match=r"the placeholder \{output_2\} is missing"):
         alpaca_eval._load_template(str(file))
 
 
@@ -603,7 +603,10 @@ def test_a_judge_of_a_family_that_takes_part_is_warned_of_and_what_that_gains_is
     )
     assert ours.side == -1
     assert "gpt4_turbo, of its own family (openai)" in ours.warnings[0]
-    assert "are by itself" in families.find_family_overlap({"x/y"}, {"x/y"}, set()).warnings[0]
+    assert (
+        "at least in part, by the judge itself"
+        in families.find_family_overlap({"x/y"}, {"x/y"}, set()).warnings[0]
+    )
     assert families.find_family_overlap(judge, {"qwen3"}, {"llama-3"}) == families.FamilyOverlap()
 
 

@@ -382,7 +382,7 @@ MANY = {
     ),
     "batches of a provider that has none": Row(
         ("batch", "in.jsonl", "out.jsonl", "--provider-batch", "only"),
-        ("--provider-batch only: m", "--provider-batch auto"), files=ROWS_FILE,
+        ("--provider-batch only: Mixtura", "--provider-batch auto"), files=ROWS_FILE,
     ),
     "an export into a folder": Row(("export", "."), ("is a folder: name a file in it",)),
     "an export since a word": Row(

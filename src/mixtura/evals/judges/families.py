@@ -54,7 +54,11 @@ def find_family_overlap(
     ):
         if shared:
             one, other, family = shared
-            by = "itself" if one == other else f"{_short_name(one)}, of its own family ({family})"
+            by = (
+                "the judge itself"
+                if one == other
+                else f"{_short_name(one)}, of its own family ({family})"
+            )
             warnings.append(
                 f"the judge {_short_name(other)} may be biased: {whose} are, at least in part, by"
                 f" {by}; judges favour their own"
