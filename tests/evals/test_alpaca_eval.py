@@ -333,8 +333,11 @@ def test_a_bad_row_of_outputs_is_named_with_its_file(text, said, tmp_path):
     [
         ([row(), row(2.5)], "row 2: preference is 2.5, but must be"),
         ([row(-1)], "row 1: preference is -1"),
-        ([row(), row(), row(generator_2="other")], "row 3: generator_2: 'other', where row 1"),
-        ([row(), row(generator_1="other")], "row 2: generator_1: 'other'"),
+        (
+            [row(), row(), row(generator_2="other")],
+            "row 3: generator_2 is 'other', but 'ours' in row 1",
+        ),
+        ([row(), row(generator_1="other")], "row 2: generator_1 is 'other'"),
         ([], "has no rows"),
     ],
 )

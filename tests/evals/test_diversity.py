@@ -29,5 +29,5 @@ def test_quality_weighs_diversity():
 def test_a_table_that_is_no_square_and_qualities_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="square"):
         vendi_score(np.ones((2, 3)))
-    with pytest.raises(ValueError, match="as many qualities"):
+    with pytest.raises(ValueError, match="2 texts and 1 qualities"):
         weighted_vendi_score(np.eye(2), [1.0])

@@ -264,7 +264,7 @@ def test_agreement_is_reported_kept_with_each_answer_and_related_to_being_right(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--model", "ann"), "--agreement compares proposals, and ann has no two"),
+        (("--model", "ann"), "--agreement compares proposals, but ann has fewer than two"),
         (("--outputs", "rows.json"), "--agreement compares the proposals of a mixture"),
     ],
 )

@@ -84,7 +84,7 @@ def test_a_killed_evaluation_that_is_begun_again_tells_every_call_that_was_made(
     assert under_way == 10
     assert again["calls"] == asked
     assert (again["n"], again["refused"]) == (8, 0)
-    assert "10 calls under way" in " ".join(again["notes"]), again
+    assert "10 calls were under way" in " ".join(again["notes"]), again
     exact = [r.reported for r in upstream.records if r.reported is not None]
     # those under way are estimated: their prompts, and an answer as long as others
     assert again["completion_tokens"] >= sum(row[1] for row in exact)

@@ -221,10 +221,10 @@ def test_a_judge_reads_the_answer_as_data():
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ({"task": "gsm9k"}, "there is: gsm8k, math"),
+        ({"task": "gsm9k"}, "the tasks are gsm8k, math"),
         ({"task": "jsonl", "data": None}, "--data FILE"),
         ({"rows": [{"prompt": "?"}]}, "line 1: `question` is missing"),
-        ({"rows": [{"question": "?", "answer": "five"}]}, "no number after ####"),
+        ({"rows": [{"question": "?", "answer": "five"}]}, "must be a number, or end with ####"),
         ({"rows": []}, "has no rows"),
         ({"judge": "a"}, "not for gsm8k"),
         ({"task": "jsonl", "rows": [{"input": "?"}]}, "neither a `target` nor a `rubric`"),

@@ -69,7 +69,7 @@ def test_a_killed_run_that_is_begun_again_tells_what_its_judge_was_asked(words, 
         asked = len(upstream.records)
 
     assert lost
-    assert any(f"{lost} calls under way" in said for said in told["warnings"]) or lost == 1
+    assert any(f"{lost} calls were under way" in said for said in told["warnings"]) or lost == 1
     exact = sum(row[0] + 2 * row[1] for row in paid) / 1e6
     # those under way are estimated: their prompts, and an answer as long as others
     assert exact < told["spent_usd"] < exact * 2

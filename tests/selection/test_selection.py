@@ -152,7 +152,7 @@ def test_who_answers_nothing_is_left_out_and_named(tmp_path):
 @pytest.mark.parametrize(
     ("names", "words", "said"),
     [
-        (["a"], {}, "two models or more"),
+        (["a"], {}, "at least two models are needed"),
         (["a", "b"], {}, "unknown model or mixture 'b'"),
         (["a", "twin", "a"], {}, "a is listed twice"),
         (["a*2", "twin"], {}, "not the name of one model"),

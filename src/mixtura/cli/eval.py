@@ -30,7 +30,7 @@ def _parse_task(ctx: click.Context, param: click.Parameter, value: str) -> str:
     others = sorted(name for name in find_entry_points("mixtura.tasks") if name not in TASK_NAMES)
     if value in (*TASK_NAMES, *others):
         return value
-    exist = f"there is: {', '.join((*TASK_NAMES, *others))}."
+    exist = f"the tasks are {', '.join((*TASK_NAMES, *others))}."
     raise click.BadParameter(f"no task is called '{to_one_line(value)}'; {exist}", ctx, param)
 
 
