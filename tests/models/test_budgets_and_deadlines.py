@@ -463,7 +463,7 @@ def test_a_model_whose_quota_is_spent_is_left_alone_for_a_while_and_says_so():
         with pytest.raises(QuotaError, match="no credits"):
             await models[0].complete(ASK)
         clock.now += 100
-        with pytest.raises(QuotaError, match="spent 100 s ago"):
+        with pytest.raises(QuotaError, match="used up 100 s ago"):
             await models[0].complete(ASK)
         await models[1].complete(ASK)
         clock.now += 250

@@ -126,7 +126,7 @@ def test_a_model_that_keeps_failing_rests_where_others_can_do_without_it():
         clock.now += 31
         calls, said = await asked(2)
         assert calls == 1, "one look, and it rests for longer"
-        assert said.endswith("not asked for 60 s more")
+        assert said.endswith("no requests for 60 s")
 
     run(story())
 

@@ -393,7 +393,7 @@ def test_a_begun_answer_that_is_refused_is_asked_for_in_a_form_that_is_taken(ada
     assert [len(messages) for messages in sent] == [2, 3, 3]
     assert "Because of" in json.dumps(sent[1][1])
     assert sent[1][2]["role"] == "user"
-    assert len([e for e in events if isinstance(e, Notice) and "begins no answer" in e.notice]) == 1
+    assert len([e for e in events if isinstance(e, Notice) and "prefilled answer" in e.notice]) == 1
 
 
 @pytest.mark.parametrize(

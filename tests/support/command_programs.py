@@ -85,8 +85,8 @@ FAILURES: dict[str, tuple[str, str, str]] = {
         "echo 'You are not logged in.' >&2; exit 1", "RejectedError", "is not logged in: "),
     "it says its limit is reached": (
         "echo 'Usage limit reached until 5pm' >&2; exit 1", "QuotaError", "limit is reached"),
-    "it is killed": ("kill -KILL $$", "UnavailableError", "ended by signal 9"),
-    "it crashes": ("kill -SEGV $$", "UnavailableError", "ended by signal 11"),
+    "it is killed": ("kill -KILL $$", "UnavailableError", "killed by signal 9"),
+    "it crashes": ("kill -SEGV $$", "UnavailableError", "killed by signal 11"),
 }  # fmt: skip
 """Each way to fail, as a shell script."""
 

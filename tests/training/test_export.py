@@ -132,7 +132,7 @@ def test_a_batch_without_the_input_that_it_was_made_of_is_not_exported(shell):  
     none = shell.run("export", "train.jsonl", "--batch", "in.jsonl")
 
     assert (changed.code, piped.code, none.code) == (2, 2, 2)
-    assert "it has changed" in changed.err
+    assert "in.jsonl has changed" in changed.err
     assert "was piped in and is not kept" in piped.err
     assert "there is no journal" in none.err
     assert (shell.desk.folder / "train.jsonl").read_text() == "kept"
