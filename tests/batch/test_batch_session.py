@@ -217,7 +217,9 @@ def test_a_group_of_calls_that_cannot_be_kept_leaves_neither_calls_nor_costs(tmp
         assert journal.read_spent() == [spent]
 
 
-@pytest.mark.skipif(not OPEN_FILES.exists(), reason="tells which files are open")
+@pytest.mark.skipif(
+    not OPEN_FILES.exists(), reason="this system has no /proc/self/fd, which lists open files"
+)
 @pytest.mark.parametrize(("count", "size"), [(500, 8_000), (40, 250_000), (2, 3_000_000)])
 def test_a_group_of_long_answers_needs_no_room_for_temporary_files(
     tmp_path, monkeypatch, count, size

@@ -175,15 +175,22 @@ def fold(folded: bytes, name: str, key: bytes) -> bytes:
     return digest(folded, name.encode(), key)
 
 
-class _RowKeys:
-    """Keys of rows in their order; *shares*: equal rows have equal keys."""
+class _Counting:
+    """Counts on disk, until it is closed."""
 
-    def __init__(self, *, shares: bool) -> None:
+    def __init__(self) -> None:
         self._counter = OccurrenceCounter()
-        self._shares = shares
 
     def close(self) -> None:
         self._counter.close()
+
+
+class _RowKeys(_Counting):
+    """Keys of rows in their order; *shares*: equal rows have equal keys."""
+
+    def __init__(self, *, shares: bool) -> None:
+        super().__init__()
+        self._shares = shares
 
     def make(self, requests: list[Request]) -> list[bytes]:
         asked = [bytes.fromhex(request_fingerprint(one, "")) for one in requests]
@@ -193,14 +200,8 @@ class _RowKeys:
         return [digest(one, n.to_bytes(8, "big")) for one, n in zip(asked, earlier, strict=True)]
 
 
-class _Names:
+class _Names(_Counting):
     """Finds a ``custom_id`` that stands twice: its answers could not be told apart."""
-
-    def __init__(self) -> None:
-        self._counter = OccurrenceCounter()
-
-    def close(self) -> None:
-        self._counter.close()
 
     def find_repeated(self, records: list[Record], rows: list[_ReadRecord]) -> list[ConfigError]:
         names = [digest(one.name.encode()) for one in rows]

@@ -14,19 +14,13 @@ import click
 from mixtura import cli
 from mixtura.batch.outcome import BatchOutcome
 from mixtura.batch.part_file import BatchFiles
-from mixtura.cli.batch_progress import print_outcome
+from mixtura.cli.batch_progress import ShowOptions, print_outcome
 from mixtura.cli.common import echo_json
 
 
-class ReportOptions(Protocol):
-    """How it is to be told."""
+class ReportOptions(ShowOptions, Protocol):
+    """How it is reported."""
 
-    @property
-    def quiet(self) -> bool: ...
-    @property
-    def as_json(self) -> bool: ...
-    @property
-    def writes_stdout(self) -> bool: ...
     @property
     def is_temporary(self) -> bool: ...
 
