@@ -77,8 +77,9 @@ def read_megabytes() -> float:
     return round(pages * resource.getpagesize() / 1e6, 1)
 
 
-def watch_memory(sessions: list[BatchSession], curve: list[list[float]]) -> None:
-    """Read the memory at every 5 % of the rows: percent and megabytes."""
+def watch_process(sessions: list[BatchSession], curve: list[list[float]]) -> None:
+    """At every 5 % of the rows: percent, megabytes, seconds and processor seconds so far."""
+    began = time.monotonic()
     while True:
         time.sleep(0.02)
         if not sessions or not sessions[0].progress.total:
@@ -86,7 +87,8 @@ def watch_memory(sessions: list[BatchSession], curve: list[list[float]]) -> None
         now = sessions[0].progress
         percent = 100 * (now.done + now.failed) // now.total
         if not curve or percent >= curve[-1][0] + 5:
-            curve.append([percent, read_megabytes()])
+            seconds, cpu = time.monotonic() - began, time.process_time()
+            curve.append([percent, read_megabytes(), round(seconds, 2), round(cpu, 2)])
 
 
 def kill_when_kept(calls: list[CallJournal], count: int, curve: list[list[float]]) -> None:
@@ -95,7 +97,7 @@ def kill_when_kept(calls: list[CallJournal], count: int, curve: list[list[float]
         time.sleep(0.001)
     told = {
         "cpu": round(time.process_time(), 2), "calls": calls[0].made,
-        "commits": calls[0].writer.commits, "megabytes_by_percent": curve,
+        "commits": calls[0].writer.commits, "percent_megabytes_seconds_cpu": curve,
     }  # fmt: skip
     print(json.dumps(told), flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
@@ -134,7 +136,7 @@ def child(mode: str, kill_after: int) -> None:
         sessions.append(self)
 
     BatchSession.__init__ = remember_session  # type: ignore[method-assign]
-    threading.Thread(target=watch_memory, args=(sessions, curve), daemon=True).start()
+    threading.Thread(target=watch_process, args=(sessions, curve), daemon=True).start()
     CallJournal.__init__ = remember  # type: ignore[method-assign]
     CallJournal.begin_request = note_first  # type: ignore[method-assign]
     if kill_after:
@@ -154,7 +156,7 @@ def child(mode: str, kill_after: int) -> None:
         "seconds_to_first_request": round(first_request[0] - began, 2) if first_request else None,
         "calls": calls[0].made if calls else 0,
         "commits": commits,
-        "megabytes_by_percent": curve,
+        "percent_megabytes_seconds_cpu": curve,
         "most_megabytes": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3, 1),
     }))  # fmt: skip
 
