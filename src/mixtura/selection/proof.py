@@ -33,7 +33,8 @@ class Proof(NamedTuple):
     How much better a mixture is than the best member, with the bounds of the 95 % interval, on so
     many prompts. *needed*: prompts at which the lower bound would be above -1 point with a power
     of 80 %, if the difference is as seen; None where more prompts would not help. Of several looks
-    at the same prompts the interval is that of what *look* may spend.
+    at the same prompts the interval is that of what *look* may spend. *unscored*: prompts without
+    a score of the mixture, and of the member; each of them is left out on both sides.
     """
 
     difference: float
@@ -42,6 +43,8 @@ class Proof(NamedTuple):
     n: int
     needed: int | None
     look: LookTerms = LookTerms()
+    missing: int = 0
+    unscored: tuple[int, int] = (0, 0)
 
     @property
     def holds(self) -> bool:
@@ -83,14 +86,26 @@ def prove_gain(
 ) -> Proof:
     """
     The paired difference on prompts that chose nothing; *find_look* says which look at them it is,
-    given the difference. Raises ValueError below two prompts.
+    given the difference. Where hardly a prompt tells the two apart, the bounds are those of what
+    may be unseen, which a bootstrap knows nothing of. Raises ValueError below two prompts.
     """
     gain = intervals.paired_difference(ours, best)
     look = find_look(gain.value) if find_look else LookTerms()
     if look.confidence != intervals.CONFIDENCE:
         gain = intervals.paired_difference(ours, best, confidence=look.confidence)
-    needed = _needed_prompts(gain, look.confidence)
-    return Proof(gain.value, gain.low, gain.high, gain.prompts, needed, look)
+    least, most = intervals.unseen_bounds(
+        np.array(gain.value), gain.prompts, confidence=look.confidence
+    )
+    return Proof(
+        difference=gain.value,
+        low=min(gain.low, float(least)),
+        high=max(gain.high, float(most)),
+        n=gain.prompts,
+        needed=_needed_prompts(gain, look.confidence),
+        look=look,
+        missing=gain.missing,
+        unscored=(int(np.isnan(ours).sum()), int(np.isnan(best).sum())),
+    )
 
 
 def prompts_to_prove(gain: float, confidence: float = intervals.CONFIDENCE) -> int:
@@ -102,9 +117,13 @@ def prompts_to_prove(gain: float, confidence: float = intervals.CONFIDENCE) -> i
 
 def _needed_prompts(gain: intervals.IntervalEstimate, confidence: float) -> int | None:
     above = gain.value - LOWEST_BOUND
-    if above <= 0 or gain.spread <= 0:
+    if above <= 0:
         return None
-    return intervals.prompts_for_difference(gain.spread, above, confidence=confidence)
+    unseen = intervals.prompts_for_unseen(gain.value, LOWEST_BOUND, confidence=confidence)
+    if gain.spread <= 0:
+        return unseen
+    by_spread = intervals.prompts_for_difference(gain.spread, above, confidence=confidence)
+    return max(by_spread, unseen)
 
 
 def gate_threshold(agreement: Table, right: Table, error: float) -> float:

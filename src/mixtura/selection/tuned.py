@@ -100,7 +100,7 @@ class TuneResult:
             f" {100 * proof.look.confidence:.4g} % interval)"
             f" on {pluralize_count(proof.n, 'prompt')} that had no part in the choice"
         )
-        lines = [seen, self._cost_line(), *self._look_lines()]
+        lines = [seen, *self.missing_lines(), self._cost_line(), *self._look_lines()]
         if proof.look.is_spent:
             lines.append(f"so the single model {best} was written")
         elif self.is_mixture:
@@ -112,6 +112,17 @@ class TuneResult:
                          f" single model {best} was written")  # fmt: skip
             lines.append(self.power_line())
         return lines
+
+    def missing_lines(self) -> list[str]:
+        """Which prompts of the test say nothing, since an answer or its score is missing."""
+        proof = self.proof
+        if not proof.missing:
+            return []
+        ours, theirs = proof.unscored
+        return [
+            f"{pluralize_count(proof.missing, 'further prompt')} of the test left out: the mixture"
+            f" has no score on {ours:,}, {to_one_line(self.best_member)} on {theirs:,}"
+        ]
 
     def _look_lines(self) -> list[str]:
         """What it costs that these prompts are looked at more than once."""
@@ -135,10 +146,11 @@ class TuneResult:
 
     def power_line(self) -> str:
         """How many prompts would do."""
-        if self.proof.needed is None and self.proof.difference > LOWEST_BOUND:
-            return "all prompts of the test have the same score on both sides: add prompts"
         if self.proof.needed is None:
-            return "more prompts would not help: the mixture itself is worse"
+            return (
+                "if the difference is as seen, more prompts would not help: then the mixture is"
+                " worse by 1 point or more"
+            )
         return (
             f"with this difference, a lower bound above {_format_points(LOWEST_BOUND)} point needs"
             f" about {_round_up(self.proof.needed):,} prompts for the test (power 80 %)"
@@ -175,6 +187,7 @@ class TuneResult:
             "low": proof.low,
             "high": proof.high,
             "n": proof.n,
+            "missing": proof.missing,
             "price_ratio": self.price_ratio,
             "proof": "\n".join(self.proof_lines()),
             "needed_prompts": proof.needed,

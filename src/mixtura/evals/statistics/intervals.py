@@ -171,11 +171,36 @@ def bootstrap_intervals(
     means = np.hstack([rows @ weights.T for weights in resample_weights(count, resamples, seed)])
     low, high = percentile_bounds(means, count, confidence)
     same = rows.min(axis=1) == rows.max(axis=1)
-    unseen = 1 - ((1 - confidence) / 2) ** (1 / count)
-    value = rows[:, 0]
-    low = np.where(same, value - unseen * (value - reach[0]), low)
-    high = np.where(same, value + unseen * (reach[1] - value), high)
+    least, most = unseen_bounds(rows[:, 0], count, reach=reach, confidence=confidence)
+    low, high = np.where(same, least, low), np.where(same, most, high)
     return np.clip(low, *reach), np.clip(high, *reach)
+
+
+def unseen_bounds(
+    value: Vector,
+    count: int,
+    *,
+    reach: tuple[float, float] = (-1.0, 1.0),
+    confidence: float = CONFIDENCE,
+) -> tuple[Vector, Vector]:
+    """
+    The bounds of a mean, *value* of *count* prompts, if as many more as may be unseen among them
+    lie at one end of *reach*: the upper bound of none in *count* (Clopper and Pearson 1934).
+    """
+    unseen = 1 - ((1 - confidence) / 2) ** (1 / count)
+    return value - unseen * (value - reach[0]), value + unseen * (reach[1] - value)
+
+
+def prompts_for_unseen(value: float, least: float, *, confidence: float = CONFIDENCE) -> int:
+    """
+    How many prompts lift the lower bound of `unseen_bounds` of a difference *value* to *least*.
+
+    Raises ValueError where *least* is not below *value*.
+    """
+    if not -1 <= least < value:
+        raise ValueError("the bound must be below the difference")
+    share = (value - least) / (value + 1)
+    return max(2, math.ceil(math.log((1 - confidence) / 2) / math.log1p(-share)))
 
 
 def resample_weights(count: int, resamples: int, seed: int) -> Iterator[Vector]:
