@@ -156,7 +156,7 @@ def test_who_answers_nothing_is_left_out_and_named(tmp_path):
         (["a", "b"], {}, "unknown model or mixture 'b'"),
         (["a", "twin", "a"], {}, "a is listed twice"),
         (["a*2", "twin"], {}, "not the name of one model"),
-        (["a", "twin"], {"rows": SUMS[:2]}, "has 2 prompts, but at least 3"),
+        (["a", "twin"], {"rows": SUMS[:2]}, "has 2 different prompts, but at least 3"),
         (["a", "twin"], {"rows": [{"x": 1}] * 4}, "line 1: `question` is missing"),
         (["a", "twin"], {"task": "gsm9k"}, "no task is called 'gsm9k'"),
         (["a", "twin"], {"aggregator": "writer"}, "not one of the candidates"),

@@ -13,6 +13,8 @@ import pytest
 
 from mixtura.core.errors import ConfigError
 from mixtura.evals.statistics.repeated_looks import look_alphas
+from mixtura.evals.tasks.dataset import load_rows
+from mixtura.selection.measurements import SelectionTerms, list_prompts
 from mixtura.selection.prompts import split_prompts
 from mixtura.selection.proof import (
     admit_members,
@@ -117,11 +119,11 @@ def test_a_gate_opens_only_on_a_hundred_prompts_and_where_what_passes_is_right_e
 
 # ---- several looks at the same prompts
 
-PROMPTS = [{"question": str(number)} for number in range(6)]
+PROMPTS = [str(number) for number in range(6)]
 
 
-def look(folder, members=("a", "b"), rows=PROMPTS, mixture="vote", difference=0.1, planned=1):
-    return record_look(folder, members, rows, mixture=mixture, against="a", difference=difference,
+def look(folder, members=("a", "b"), asked=PROMPTS, mixture="vote", difference=0.1, planned=1):
+    return record_look(folder, members, asked, mixture=mixture, against="a", difference=difference,
                        planned=planned)  # fmt: skip
 
 
@@ -131,7 +133,7 @@ def test_looks_at_the_same_prompts_have_five_per_cent_together_and_each_is_count
     assert look(tmp_path, mixture="mux").is_spent
     # Another outcome of the same mixture is another look; other prompts, or members, are none.
     assert look(tmp_path, difference=0.2).number == 3
-    assert look(tmp_path, rows=[{"question": "new"}]).alpha == pytest.approx(0.05)
+    assert look(tmp_path, asked=["new"]).alpha == pytest.approx(0.05)
     assert look(tmp_path, members=("c", "d")).alpha == pytest.approx(0.05)
 
 
@@ -369,6 +371,7 @@ def test_a_dry_run_says_what_it_takes_at_most_and_asks_no_one(tmp_path, typed):
             "need final answers that can be checked",
         ),
         (["tune", "--models", "a", "--on", "rows.jsonl"], "at least two models are needed"),
+        ([*COUNTING, "--limit", "3"], "3 different prompts, but at least 4 are needed"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_tuned_is_said_before_anything_is_asked(tmp_path, typed, words, said):
@@ -379,14 +382,31 @@ def test_what_cannot_be_tuned_is_said_before_anything_is_asked(tmp_path, typed, 
         assert upstream.records == []
 
 
-def test_equal_prompts_stand_on_one_side_of_the_split(tmp_path):
-    file = tmp_path / "twice.jsonl"
-    rows = [json.dumps({"input": f"question {n % 50}", "target": "1"}) for n in range(100)]
-    file.write_text("\n".join(rows) + "\n")
+def test_equal_prompts_count_once_and_so_stand_on_one_side_of_the_split(tmp_path):
+    # Each row has an id of its own, and is no other prompt for that.
+    rows = [{"id": n, "input": f"question {n % 50}", "target": "1"} for n in range(100)]
+    file = written(tmp_path / "twice.jsonl", rows)
+    terms = SelectionTerms(data=str(file), scoring="exact")
 
-    parts = split_prompts(str(file), tmp_path / "logs", share=0.5)
-    held_out = set(parts.held_out.file.read_text().splitlines())
-    searched = {row for part in parts.slices for row in part.file.read_text().splitlines()}
+    parts = split_prompts(str(file), tmp_path / "logs", questions=list_prompts(terms), share=0.5)
+    held_out, searched = (
+        [row["input"] for part in some for row in load_rows(str(part.file))]
+        for some in ([parts.held_out], parts.slices)
+    )
 
-    assert held_out
-    assert not held_out & searched
+    assert sorted(held_out + searched) == sorted({row["input"] for row in rows})
+    assert len(held_out) == 25
+    assert parts.notes == ["50 rows of the file left out: they ask the same as an earlier row"]
+
+
+def test_earlier_turns_are_part_of_what_is_asked(tmp_path):
+    turns = [{"role": "user", "content": "A"}, {"role": "assistant", "content": "B"}]
+    rows = [
+        {"messages": [*before, {"role": "user", "content": "And?"}], "target": "1"}
+        for before in ([], turns, turns[:1])
+    ]
+    file = written(tmp_path / "turns.jsonl", [*rows, rows[1]])
+
+    asked = list_prompts(SelectionTerms(data=str(file), scoring="exact"))
+
+    assert len(set(asked)) == 3

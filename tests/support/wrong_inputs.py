@@ -494,7 +494,7 @@ EVALUATIONS = {
     ),
     "a tuning on too few prompts": Row(
         ("tune", "--models", "m", "team", "--on", "in.jsonl", "--scoring", "number"),
-        ("has 1 prompt, but at least 3 are needed",), files=ROWS_FILE,
+        ("has 1 different prompt, but at least 4 are needed",), files=ROWS_FILE,
     ),
     "a tuning by a pattern that none is": Row(
         ("tune", "--models", "m", "team", "--on", "in.jsonl", "--scoring", "number",

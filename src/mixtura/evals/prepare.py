@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from inspect_ai.log import EvalLog, list_eval_logs
+from inspect_ai.model import ChatMessage
 
 from mixtura.config.config import Config
 from mixtura.config.plan import MixtureSpec
@@ -167,6 +169,26 @@ def _find_reporter(config: Config, plan: MixtureSpec | None) -> str:
             " with several"
         )
     return config.reporter_name(plan)
+
+
+def list_questions(request: EvalRequest) -> list[str]:
+    """
+    What each row of the data asks a model, all of it, as texts that are equal where that is.
+
+    Raises ConfigError with the file and the line for a row that is none of the task's.
+    """
+    return [_question_text(sample.input) for sample in _build_task(request).dataset]
+
+
+def _question_text(asked: str | list[ChatMessage]) -> str:
+    if isinstance(asked, str):
+        return asked
+    # Pictures, too: two rows with the same words may ask about two of them.
+    rows = [one.model_dump(include={"role", "content"}, mode="json") for one in asked]
+    texts = [row["content"] for row in rows if row["role"] == "user"]
+    if len(texts) == len(rows) == 1 and isinstance(texts[0], str):
+        return texts[0]
+    return json.dumps(rows, sort_keys=True)
 
 
 def _build_task(request: EvalRequest) -> Task:

@@ -12,11 +12,11 @@ from mixtura.evals import prepare
 from mixtura.evals.forecast import sample_question
 from mixtura.evals.judges import pairwise
 from mixtura.selection import search
-from mixtura.selection.measurements import SelectionTerms, team_name
+from mixtura.selection.measurements import SelectionTerms, list_prompts, team_name
 from mixtura.selection.prompts import SplitSizes, split_sizes
 from mixtura.selection.run import check_selection
 from mixtura.selection.search import AGGREGATOR_RACE_DRAFTS, Measurement, Search, Team, slice_sizes
-from mixtura.selection.tuning import check_tuning
+from mixtura.selection.tuning import MIN_PROOF_PROMPTS, check_tuning
 
 
 class SelectionForecast(NamedTuple):
@@ -73,17 +73,23 @@ def forecast_tuning(
         each = float(terms.draws_per_candidate * (searched + held))
         return _AnswerCounts(each, teams, teams + len(names) * (searched + held) if judged else 0)
 
-    return _forecast(config, names, terms, count)
+    return _forecast(config, names, terms, count, least=MIN_PROOF_PROMPTS)
 
 
 def _forecast(
-    config: Config, names: Sequence[str], terms: SelectionTerms, count_answers: _Counter
+    config: Config,
+    names: Sequence[str],
+    terms: SelectionTerms,
+    count_answers: _Counter,
+    *,
+    least: int = 1,
 ) -> SelectionForecast:
     scoring_mode = terms.scoring_mode
     request = terms.eval_request(terms.data, scoring_mode)
     ready = prepare.prepare_eval(config, config.mixture_spec(names[0]), request, fresh=True)
     whole = [sample_question(sample) for sample in ready.task.dataset]
-    prompts = split_sizes(terms.data, len(whole[: terms.limit]), terms.held_out)
+    different = list(dict.fromkeys(list_prompts(terms)))[: terms.limit]
+    prompts = split_sizes(terms.data, len(different), terms.held_out, least=least)
     count = count_answers(names, terms, prompts, judged=scoring_mode == "win rate")
     # The longest question stands for all of them: what is promised is a maximum.
     dollars, missing = 0.0, dict[str, None]()

@@ -15,7 +15,7 @@ from mixtura.config.config import Config
 from mixtura.config.plan import MixtureSpec, parse_member, uniform_layers
 from mixtura.core.errors import BudgetExceededError, ConfigError
 from mixtura.core.text import to_one_line
-from mixtura.evals import forecast, inspect_provider, kept_calls, log_reader, run
+from mixtura.evals import forecast, inspect_provider, kept_calls, log_reader, prepare, run
 from mixtura.evals.eval_request import EvalRequest
 from mixtura.evals.identity import judging_identity
 from mixtura.evals.judges import pairwise
@@ -94,6 +94,11 @@ class SelectionTerms:
             scoring=jsonl.UNSCORED if scoring_mode == "win rate" else self.scoring,
             epochs=epochs,
         )
+
+
+def list_prompts(terms: SelectionTerms, data: str | None = None) -> list[str]:
+    """What each row of the prompts, or of *data*, asks. Raises ConfigError for a wrong row."""
+    return prepare.list_questions(terms.eval_request(data or terms.data, terms.scoring_mode))
 
 
 class SelectionCapError(BudgetExceededError):

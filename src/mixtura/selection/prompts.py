@@ -17,8 +17,8 @@ from mixtura.selection.search import slice_sizes
 
 HELD_OUT = 1 / 3
 """The share of the prompts that only the winner is judged on."""
-MIN_PROMPTS = 3
-"""Two to search on, one to judge: below that nothing can be said."""
+SEARCH_PROMPTS = 2
+"""Prompts to search on, at least."""
 
 
 class PromptPart(NamedTuple):
@@ -29,15 +29,27 @@ class PromptPart(NamedTuple):
 
 
 class PromptSplit(NamedTuple):
-    """The same prompts are always split in the same way, into a folder of their own."""
+    """
+    The same prompts are always split in the same way, into a folder of their own. *repeated*: rows
+    that ask what an earlier one asks, which are left out.
+    """
 
     folder: Path
     slices: tuple[PromptPart, ...]
     held_out: PromptPart
+    repeated: int = 0
 
     @property
     def searched_count(self) -> int:
         return sum(part.prompts for part in self.slices)
+
+    @property
+    def notes(self) -> list[str]:
+        """What is to be said of the rows."""
+        if not self.repeated:
+            return []
+        rows = pluralize_count(self.repeated, "row")
+        return [f"{rows} of the file left out: they ask the same as an earlier row"]
 
 
 class SplitSizes(NamedTuple):
@@ -47,29 +59,51 @@ class SplitSizes(NamedTuple):
     held_out: int
 
 
-def split_sizes(data: str, prompts: int, share: float = HELD_OUT) -> SplitSizes:
-    """How many of *prompts* to search with and to hold out.
+class SplitRows(NamedTuple):
+    """The rows to search with, those held out, what the latter ask, and how many were repeated."""
+
+    searched: list[Row]
+    held_out: list[Row]
+    held_out_questions: list[str]
+    repeated: int
+
+
+def split_sizes(data: str, prompts: int, share: float = HELD_OUT, *, least: int = 1) -> SplitSizes:
+    """
+    How many of *prompts* to search with and to hold out, *least* of them or more.
 
     Raises ConfigError, which names *data*, where they are too few.
     """
-    if prompts < MIN_PROMPTS:
+    if prompts < SEARCH_PROMPTS + least:
+        test = {1: "one", 2: "two"}.get(least, str(least))
         raise ConfigError(
-            f"{data} has {pluralize_count(prompts, 'prompt')}, but at least {MIN_PROMPTS} are"
-            " needed: two to choose with and one to test the choice. Fewer than fifty show little"
+            f"{data} has {pluralize_count(prompts, 'different prompt')}, but at least"
+            f" {SEARCH_PROMPTS + least} are needed: two to choose with and {test} to test the"
+            " choice. Fewer than fifty show little"
         )
-    held = min(max(1, round(share * prompts)), prompts - 2)
+    held = min(max(least, round(share * prompts)), prompts - SEARCH_PROMPTS)
     return SplitSizes(prompts - held, held)
 
 
 def split_prompts(
-    data: str, folder: Path, *, limit: int | None = None, seed: int = 0, share: float = HELD_OUT
+    data: str,
+    folder: Path,
+    *,
+    questions: Sequence[str] | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    share: float = HELD_OUT,
+    least: int = 1,
 ) -> PromptSplit:
     """
-    *share* of the prompts, drawn with *seed*, held out, the rest in slices.
+    *share* of the prompts, drawn with *seed*, held out, the rest in slices; *questions*: what each
+    row asks.
 
     Raises ConfigError for a file that cannot be read, and for one with too few prompts.
     """
-    searched, rest = split_rows(data, limit=limit, seed=seed, share=share)
+    searched, rest, _, repeated = split_rows(
+        data, questions=questions, limit=limit, seed=seed, share=share, least=least
+    )
     # The {} marks where the held-out prompts begin: the same rows split otherwise are other files.
     home = folder / f"select-{_rows_digest([*searched, {}, *rest])}"
     home.mkdir(parents=True, exist_ok=True)
@@ -77,30 +111,38 @@ def split_prompts(
     for number, size in enumerate(slice_sizes(len(searched)), start=1):
         part, searched = searched[:size], searched[size:]
         parts.append(_write_part(home / f"prompts-{number}.jsonl", part))
-    return PromptSplit(home, tuple(parts), _write_part(home / "held-out.jsonl", rest))
+    held_out = _write_part(home / "held-out.jsonl", rest)
+    return PromptSplit(home, tuple(parts), held_out, repeated)
 
 
 def split_rows(
-    data: str, *, limit: int | None = None, seed: int = 0, share: float = HELD_OUT
-) -> tuple[list[Row], list[Row]]:
-    """The rows to search with, and those held out. Raises as `split_prompts`; writes no file."""
+    data: str,
+    *,
+    questions: Sequence[str] | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    share: float = HELD_OUT,
+    least: int = 1,
+) -> SplitRows:
+    """The same rows, and no file. Raises as `split_prompts`."""
     rows = dataset.load_rows(data)
+    asked = questions or [json.dumps(row, sort_keys=True) for row in rows]
+    # What chose a team must not judge it, and one prompt that stands in the file four times is no
+    # four prompts: an interval would be half as wide as what is known.
+    first: dict[str, Row] = {}
+    for question, row in zip(asked, rows, strict=True):
+        first.setdefault(question, row)
+    kept = list(first.items())
     # Shuffled before it is cut: a file may be sorted, and then its beginning is no sample.
-    random.Random(seed).shuffle(rows)
-    rows = _group_equal_rows(rows[:limit])
-    count = split_sizes(data, len(rows), share).held_out
-    # What chose a team must not judge it: equal prompts stay on one side.
-    while count < len(rows) - 1 and rows[count] == rows[count - 1]:
-        count += 1
-    return rows[count:], rows[:count]
-
-
-def _group_equal_rows(rows: Sequence[Row]) -> list[Row]:
-    """The rows with equal ones one after another, where the first of them stands."""
-    groups: dict[str, list[Row]] = {}
-    for row in rows:
-        groups.setdefault(json.dumps(row, sort_keys=True), []).append(row)
-    return [row for group in groups.values() for row in group]
+    random.Random(seed).shuffle(kept)
+    kept = kept[:limit]
+    count = split_sizes(data, len(kept), share, least=least).held_out
+    return SplitRows(
+        [row for _, row in kept[count:]],
+        [row for _, row in kept[:count]],
+        [question for question, _ in kept[:count]],
+        len(rows) - len(first),
+    )
 
 
 def _rows_digest(rows: Sequence[Row]) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -50,14 +50,12 @@ class ProofLook(NamedTuple):
     prompts: tuple[str, ...]
 
 
-def read_looks(
-    logs: Path, members: Sequence[str], rows: Sequence[Mapping[str, Any]]
-) -> list[ProofLook]:
+def read_looks(logs: Path, members: Sequence[str], asked: Sequence[str]) -> list[ProofLook]:
     """
-    Earlier looks at any of *rows* by tunings of any of *members*, the first one first. Raises
-    ConfigError for a file that is damaged.
+    Earlier looks at any of the prompts *asked* by tunings of any of *members*, the first one first.
+    Raises ConfigError for a file that is damaged.
     """
-    names, prompts = set(members), set(_prompt_digests(rows))
+    names, prompts = set(members), set(_prompt_digests(asked))
     return [
         look for look in _read_file(logs / FILE_NAME)
         if names & set(look.members) and prompts & set(look.prompts)
@@ -67,7 +65,7 @@ def read_looks(
 def record_look(
     logs: Path,
     members: Sequence[str],
-    rows: Sequence[Mapping[str, Any]],
+    asked: Sequence[str],
     *,
     mixture: str,
     against: str,
@@ -78,10 +76,10 @@ def record_look(
     The terms of this look, which is kept; the same comparison with the same outcome is no new one.
     Raises ConfigError where the file cannot be read or written.
     """
-    earlier = read_looks(logs, members, rows)
+    earlier = read_looks(logs, members, asked)
     now = ProofLook(
         datetime.now(UTC).date().isoformat(), mixture, against, tuple(members), difference, 0.0,
-        tuple(_prompt_digests(rows)),
+        tuple(_prompt_digests(asked)),
     )  # fmt: skip
     for number, look in enumerate(earlier, start=1):
         if _is_same_look(look, now):
@@ -107,9 +105,9 @@ def _is_same_look(one: ProofLook, other: ProofLook) -> bool:
     ) and abs(one.difference - other.difference) < 1e-9  # fmt: skip
 
 
-def _prompt_digests(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    texts = (json.dumps(row, sort_keys=True) for row in rows)
-    return [hashlib.blake2b(text.encode(), digest_size=5).hexdigest() for text in texts]
+def _prompt_digests(asked: Sequence[str]) -> list[str]:
+    # Of what is asked alone: a row with a new id, or a mended target, is the same prompt.
+    return [hashlib.blake2b(text.encode(), digest_size=5).hexdigest() for text in asked]
 
 
 def _read_file(file: Path) -> list[ProofLook]:

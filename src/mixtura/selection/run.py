@@ -15,7 +15,12 @@ from mixtura.patterns.final_answer import EXTRACTORS, Extract
 from mixtura.selection import outcome, search
 from mixtura.selection.candidates import CandidateAnswers, CandidateCollector
 from mixtura.selection.diversity import measure_diversity
-from mixtura.selection.measurements import Evaluator, SelectionCapError, SelectionTerms
+from mixtura.selection.measurements import (
+    Evaluator,
+    SelectionCapError,
+    SelectionTerms,
+    list_prompts,
+)
 from mixtura.selection.outcome import HeldOutComparison, PromptCounts, SelectionResult
 from mixtura.selection.pick import choose_team
 from mixtura.selection.prompts import PromptSplit, split_prompts
@@ -46,10 +51,11 @@ def select_team(
     for name in (*names, *([terms.judge] if terms.judge else [])):
         config.build_mixture(config.mixture_spec(name))
     prompts = split_prompts(
-        terms.data, terms.logs, limit=terms.limit, seed=terms.seed, share=terms.held_out
-    )
+        terms.data, terms.logs, questions=list_prompts(terms), limit=terms.limit, seed=terms.seed,
+        share=terms.held_out,
+    )  # fmt: skip
     evaluator = Evaluator(config, terms, prompts.folder, names)
-    warnings = list(judge_family_warnings(config, names, terms.judge))
+    warnings = [*prompts.notes, *judge_family_warnings(config, names, terms.judge)]
     return _SelectionRun(evaluator, terms, prompts, watch, warnings).run_selection(list(names))
 
 

@@ -119,10 +119,11 @@ class TuneResult:
         if not proof.missing:
             return []
         ours, theirs = proof.unscored
-        return [
+        said = (
             f"{pluralize_count(proof.missing, 'further prompt')} of the test left out: the mixture"
             f" has no score on {ours:,}, {to_one_line(self.best_member)} on {theirs:,}"
-        ]
+        )
+        return [said]
 
     def _look_lines(self) -> list[str]:
         """What it costs that these prompts are looked at more than once."""

@@ -13,7 +13,6 @@ from mixtura.config.plan import MemberSpec, MixtureSpec, PatternChoice
 from mixtura.core.errors import ConfigError, MixturaError
 from mixtura.evals.judges.families import model_families
 from mixtura.evals.log_reader import LoggedEvaluation
-from mixtura.evals.tasks import dataset
 from mixtura.selection.candidates import CandidateAnswers, CandidateCollector
 from mixtura.selection.combining import learn_combiners
 from mixtura.selection.counting import CountingMixture, DrawTable, Table, counting_mixtures
@@ -23,6 +22,7 @@ from mixtura.selection.measurements import (
     Evaluator,
     SelectionCapError,
     SelectionTerms,
+    list_prompts,
     team_name,
 )
 from mixtura.selection.pick import choose_team
@@ -50,6 +50,8 @@ PATTERNS = ("vote", "mux", "switch", "combine", "gate", "mixture")
 """What a mixture may be: those that only count need no call besides the members' own answers."""
 PROOF_SHARE = 1 / 2
 """The share of the prompts that is kept for the proof."""
+MIN_PROOF_PROMPTS = 2
+"""A difference of one prompt has no interval."""
 MAX_SCOUTS = 3
 
 
@@ -70,10 +72,11 @@ def tune_mixture(
     """
     check_tuning(config, names, terms, patterns)
     prompts = split_prompts(
-        terms.data, terms.logs, limit=terms.limit, seed=terms.seed, share=terms.held_out
-    )
+        terms.data, terms.logs, questions=list_prompts(terms), limit=terms.limit, seed=terms.seed,
+        share=terms.held_out, least=MIN_PROOF_PROMPTS,
+    )  # fmt: skip
     evaluator = Evaluator(config, terms, prompts.folder, names)
-    warnings = list(judge_family_warnings(config, names, terms.judge))
+    warnings = [*prompts.notes, *judge_family_warnings(config, names, terms.judge)]
     return _Tuning(evaluator, terms, prompts, tuple(patterns), watch, warnings).run(list(names))
 
 
@@ -305,9 +308,9 @@ class _Tuning:
         self, mixture: str, best: str, members: list[str], difference: float
     ) -> LookTerms:
         terms = self.terms
-        rows = dataset.load_rows(str(self.prompts.held_out.file))
+        asked = list_prompts(terms, str(self.prompts.held_out.file))
         return record_look(
-            terms.logs, members, rows, mixture=mixture, against=best, difference=difference,
+            terms.logs, members, asked, mixture=mixture, against=best, difference=difference,
             planned=terms.looks,
         )  # fmt: skip
 
@@ -317,8 +320,11 @@ def find_next_look(names: Sequence[str], terms: SelectionTerms) -> LookTerms:
     Which look at the proof's prompts a tuning would be, and what it may spend, before anything is
     asked. Raises ConfigError as `split_prompts` and `read_looks` do.
     """
-    _, rows = split_rows(terms.data, limit=terms.limit, seed=terms.seed, share=terms.held_out)
-    return next_look(read_looks(terms.logs, names, rows), terms.looks)
+    rows = split_rows(
+        terms.data, questions=list_prompts(terms), limit=terms.limit, seed=terms.seed,
+        share=terms.held_out, least=MIN_PROOF_PROMPTS,
+    )  # fmt: skip
+    return next_look(read_looks(terms.logs, names, rows.held_out_questions), terms.looks)
 
 
 def _build_contender(
