@@ -141,6 +141,21 @@ def test_confidences_fitted_without_their_own_prompt_come_near_the_truth(method)
     assert bounds.low > 0.6
 
 
+def test_the_interval_of_the_calibration_error_is_not_lifted_by_chance():
+    """Of confidences that are true: what error there is comes of chance alone."""
+    rng = np.random.default_rng(3)
+    confidences = rng.random(60)
+    right = (rng.random(60) < confidences).astype(float)
+    prompts = [str(number) for number in range(60)]
+
+    lifted = with_bounds(calibration_error, prompts, confidences, right)
+    found = with_bounds(calibration_error, prompts, confidences, right, grows_with_chance=True)
+
+    assert lifted.low > 0.9 * lifted.value
+    assert found.value == lifted.value
+    assert found.low < 0.01 < found.value <= found.high < lifted.high
+
+
 def test_answers_to_one_prompt_are_fitted_apart_from_each_other():
     same = [RecordedOutcome("q", 0.5, i % 2 == 0) for i in range(40)]
 

@@ -197,6 +197,9 @@ def test_the_front_has_what_nothing_else_beats():
     }
 
     assert pareto_front(points) == {"good", "cheap", "fast"}
+    # A price that no one knows is not nothing: it beats no price, and no price beats it.
+    unknown = {"unpriced": TradeoffPoint(0.5, None, 2.0), "less": TradeoffPoint(0.4, None, 2.0)}
+    assert pareto_front(points | unknown) == {"good", "cheap", "fast", "unpriced"}
 
 
 def test_what_a_member_adds_is_the_team_less_the_team_without_it():

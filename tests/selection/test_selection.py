@@ -17,6 +17,7 @@ from mixtura.evals.inspect_provider import DEFAULT_CONNECTIONS
 from mixtura.selection import preset
 from mixtura.selection.measurements import SelectionTerms
 from mixtura.selection.run import select_team
+from mixtura.selection.search import NO_BOUNDS
 from tests.support import shell
 from tests.support.evaluations import REFUSED, written
 from tests.support.forked_program import MixturaProcess
@@ -34,6 +35,7 @@ CONFIG = "".join(
     "price = {{ input = 1.0, output = 2.0 }}\n"
     for name in (*NAMES, "twin", "judge")
 )
+CONFIG += '[models.unpriced]\nbase_url = "{url}"\nmodel = "unpriced"\n'
 SUMS = [{"question": f"What is {n} plus {n}?", "answer": f"#### {2 * n}"} for n in range(10, 22)]
 OPEN = [{"question": f"What is {n} plus {n}?"} for n in range(12, 21)]
 KNOWS = {"a": (0, 1), "twin": (0, 1), "other": (2,), "writer": ()}
@@ -162,6 +164,11 @@ def test_who_answers_nothing_is_left_out_and_named(tmp_path):
         (["a", "twin"], {"aggregator": "writer"}, "not one of the candidates"),
         (["a", "judge"], {"judge": "judge", "rows": OPEN}, "name another judge"),
         (["a", "twin"], {"judge": "judge", "scoring": "exact"}, "--scoring is for"),
+        (
+            ["a", "unpriced"],
+            {"bounds": NO_BOUNDS._replace(dollars=0.1)},
+            "--answer-cost: the price of unpriced is unknown",
+        ),
     ],
 )
 def test_what_cannot_be_selected_from_is_said_before_anything_is_asked(

@@ -343,7 +343,11 @@ def test_the_cap_keeps_enough_for_the_proof_or_says_where_it_ended(tmp_path, typ
         spent = upstream.ledger()
         assert (spent.prompt + 2 * spent.completion) / 1e6 <= 0.001
         code, out, _ = typed(*COUNTING, "--max-cost", "10", "--json")
-        assert (code, json.loads(out)["pattern"]) == (0, "vote")
+        found = json.loads(out)
+        assert (code, found["pattern"], found["capped"]) == (0, "vote", False)
+        # Enough for an answer of a member at a time, and for no mixture that is asked itself.
+        code, out, _ = typed(*COMMAND, "--max-cost", "0.05", "--json")
+        assert (code, json.loads(out)["capped"]) == (4, True), out
 
 
 def test_a_dry_run_says_what_it_takes_at_most_and_asks_no_one(tmp_path, typed):

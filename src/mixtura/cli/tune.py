@@ -131,11 +131,13 @@ def _run_tuning(
         found = tune_mixture(config, models, terms, patterns=patterns, watch=progress)
     table = found.preset_table(output.name)
     preset_file.write_table(config, output, table, set(found.written_models))
+    # What is written is proved all the same; the exit code says that less was tried.
+    ended = cli.CAPPED if found.capped else cli.ANSWERED
     if output.as_json:
         common.echo_json(found.to_json() | {"preset": table})
-        return cli.ANSWERED
+        return ended
     from mixtura.terminal.tunings import render_tuning
 
     common.create_console().print(render_tuning(found))
     preset_file.print_written(output, table)
-    return cli.ANSWERED
+    return ended

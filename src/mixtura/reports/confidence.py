@@ -76,7 +76,10 @@ def measure_outcomes(outcomes: list[RecordedOutcome], source: SupportSource) -> 
     if known:
         places = [i for i, _ in known]
         fitted = np.array([value for _, value in known])
-        error = with_bounds(calibration_error, [prompts[i] for i in places], fitted, right[places])
+        error = with_bounds(
+            calibration_error, [prompts[i] for i in places], fitted, right[places],
+            grows_with_chance=True,
+        )  # fmt: skip
     return {
         "source": source,
         "auroc": area.value, "auroc_low": area.low, "auroc_high": area.high,

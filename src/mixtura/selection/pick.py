@@ -75,14 +75,15 @@ def _is_dominated(point: TradeoffPoint, others: Iterable[TradeoffPoint]) -> bool
     )
 
 
-def _minimized_values(point: TradeoffPoint) -> tuple[float, float, float]:
-    """All to be small; what is not known counts as nothing, the same for all."""
+def _minimized_values(point: TradeoffPoint) -> tuple[float | None, ...]:
+    """All to be small."""
     score = -math.inf if point.score is None else point.score
-    return (-score, point.dollars or 0.0, point.seconds or 0.0)
+    return (-score, point.dollars, point.seconds)
 
 
-def _is_no_worse(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
-    return all(x <= y for x, y in zip(a, b, strict=True))
+def _is_no_worse(a: tuple[float | None, ...], b: tuple[float | None, ...]) -> bool:
+    """Whether *a* is seen to be no worse: an unknown price is neither lower nor higher than one."""
+    return all(x == y if x is None or y is None else x <= y for x, y in zip(a, b, strict=True))
 
 
 # ---- why

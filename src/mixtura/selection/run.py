@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from mixtura.config.config import Config
 from mixtura.core.errors import BudgetExceededError, ConfigError, MixturaError
+from mixtura.evals import forecast
 from mixtura.evals.comparison.baselines import VOTE_EXTRACTS
 from mixtura.evals.judges import families
 from mixtura.evals.tasks import jsonl
@@ -92,6 +93,13 @@ def check_selection(config: Config, names: Sequence[str], terms: SelectionTerms)
         config.mixture_spec(name)  # raises for an unknown one
     if terms.aggregator is not None and terms.aggregator not in names:
         raise ConfigError(f"--aggregator: {terms.aggregator} is not one of the candidates")
+    if terms.bounds.dollars < math.inf:
+        unknown = forecast.unpriced_models(config, [config.mixture_spec(name) for name in names])
+        if unknown:
+            raise ConfigError(
+                f"--answer-cost: the price of {', '.join(unknown)} is unknown: give its `price` in"
+                " the configuration"
+            )
     if terms.judge in names:
         raise ConfigError(f"--judge: {terms.judge} is one of --models: name another judge")
     if terms.judge and terms.scoring:

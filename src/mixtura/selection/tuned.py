@@ -70,6 +70,8 @@ class TuneResult:
     tried: Mapping[str, float]
     calls: int
     spent_usd: float | None
+    capped: bool
+    """Whether the cap ended the search before it had tried everything."""
     warnings: tuple[str, ...]
     day: date
 
@@ -206,6 +208,7 @@ class TuneResult:
             "tried": dict(self.tried),
             "calls": self.calls,
             "spent_usd": self.spent_usd,
+            "capped": self.capped,
             "warnings": list(self.warnings),
         }
 
@@ -222,6 +225,7 @@ def describe_result(
     counts: tuple[int, int],
     calls: int,
     spent_usd: float | None,
+    capped: bool,
     warnings: tuple[str, ...],
 ) -> TuneResult:
     """The result, with its figures named."""
@@ -242,6 +246,7 @@ def describe_result(
         tried={name: mean for name, mean in means.items() if mean is not None},
         calls=calls,
         spent_usd=spent_usd,
+        capped=capped,
         warnings=warnings,
         day=datetime.now(UTC).date(),
     )

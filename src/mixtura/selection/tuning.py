@@ -210,8 +210,11 @@ class _Tuning:
         """The best member behind a gate of cheaper ones: it writes only where they differ."""
         strong, *others = roles
         prices = dict(zip(table.names, table.dollars, strict=True))
-        # Without prices, and of equal ones, the better come first.
-        cheapest = sorted(others, key=lambda name: prices[name] or 0.0)[:MAX_SCOUTS]
+        # Where a price is unknown no one is seen to be the cheapest; of equal ones, too, the better
+        # come first.
+        all_known = all(prices[name] is not None for name in others)
+        ranked = sorted(others, key=lambda name: prices[name] or 0.0) if all_known else others
+        cheapest = ranked[:MAX_SCOUTS]
         scouts = [name for name in others if name in cheapest]
         kind = answer_kind(self.terms)
         vote = CountingMixture("vote", tuple(scouts), 1, {})
@@ -301,6 +304,7 @@ class _Tuning:
             counts=(self.prompts.searched_count, part.prompts),
             calls=self.evaluator.calls,
             spent_usd=self.evaluator.spent_usd,
+            capped=self._team_search.ended_early,
             warnings=warnings,
         )
 

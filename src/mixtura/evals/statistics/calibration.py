@@ -198,10 +198,16 @@ def with_bounds(
     prompts: Sequence[str],
     values: Vector,
     right: Vector,
+    *,
+    grows_with_chance: bool = False,
 ) -> BoundedFigure:
     """
     *figure* of all answers, with the bounds of a bootstrap over prompts (of several answers to
     one prompt all or none are drawn). Without bounds below ten prompts.
+
+    *grows_with_chance*: a distance, 0 or more, that chance makes larger; a resample has more chance
+    in it than the answers have, so that its percentiles would lie above the figure. There they are
+    reflected about it (the basic bootstrap of Davison and Hinkley 1997, section 5.2).
     """
     whole = figure(values, right)
     names, inverse = np.unique(np.array(prompts), return_inverse=True)
@@ -217,5 +223,7 @@ def with_bounds(
         taken: NDArray[np.int64] = np.concatenate([rows[i] for i in places])
         if (one := figure(values[taken], right[taken])) is not None:
             drawn.append(one)
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    return BoundedFigure(whole, float(low), float(high))
+    low, high = map(float, np.quantile(drawn, [0.025, 0.975]))
+    if grows_with_chance:
+        low, high = max(0.0, min(whole, 2 * whole - high)), max(whole, 2 * whole - low)
+    return BoundedFigure(whole, low, high)
