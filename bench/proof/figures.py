@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from statistics import NormalDist, mean
 from typing import NamedTuple
 
@@ -132,22 +134,28 @@ def auroc(pairs: Sequence[tuple[float, bool]]) -> float | None:
 
 
 def auroc_interval(
-    pairs: Sequence[tuple[float, bool]], resample: Callable[[int], Sequence[int]], times: int = 1000
+    items: Sequence[Sequence[tuple[float, bool]]], times: int = 1000
 ) -> tuple[float, float] | None:
-    """The 95 % interval of `auroc` by the bootstrap; *resample* gives positions, by the turn."""
-    found = [auroc([pairs[i] for i in resample(turn)]) for turn in range(times)]
+    """
+    The 95 % interval of `auroc` by the bootstrap over items: of the answers to one item, which are
+    alike, all or none are drawn.
+    """
+    found = [
+        auroc(list(chain(*random.Random(turn).choices(items, k=len(items)))))
+        for turn in range(times)
+    ]
     kept = sorted(one for one in found if one is not None)
     if len(kept) < times // 2:
         return None
     return kept[int(0.025 * len(kept))], kept[int(0.975 * len(kept)) - 1]
 
 
-def confidence_pairs(
+def confidences_by_item(
     outcomes: Sequence[Outcome], arm: str, measure: str
-) -> list[tuple[float, bool]]:
-    """The confidence and whether it was right, of each answer of *arm* that has that *measure*."""
-    return [
-        (one.confidence[measure], one.right)
-        for one in outcomes
-        if one.arm == arm and measure in one.confidence
-    ]
+) -> list[list[tuple[float, bool]]]:
+    """By item: the confidence and whether it was right, of each answer that has that *measure*."""
+    found: dict[str, list[tuple[float, bool]]] = {}
+    for one in outcomes:
+        if one.arm == arm and measure in one.confidence:
+            found.setdefault(one.item, []).append((one.confidence[measure], one.right))
+    return list(found.values())

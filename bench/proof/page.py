@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import random
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ from bench.proof.figures import (
     Row,
     auroc,
     auroc_interval,
-    confidence_pairs,
+    confidences_by_item,
     oracle_share,
     row_of,
     scores_by_item,
@@ -217,17 +217,17 @@ def _confidence_lines(labels: SetLabels, outcomes: Sequence[Outcome]) -> Iterato
     lines: list[str] = []
     for arm, measures in labels.confidences.items():
         for measure, words in measures.items():
-            pairs = confidence_pairs(outcomes, arm, measure)
+            items = confidences_by_item(outcomes, arm, measure)
+            pairs = list(chain(*items))
             value = auroc(pairs)
             if value is None:
                 continue
-
-            def resample(turn: int, count: int = len(pairs)) -> Sequence[int]:
-                return random.Random(turn).choices(range(count), k=count)
-
-            bounds = auroc_interval(pairs, resample)
+            bounds = auroc_interval(items)
             said = f", 95 % interval {bounds[0]:.2f} to {bounds[1]:.2f}" if bounds else ""
-            lines.append(f"- {labels.arms[arm]}, {words}: {value:.2f}{said} ({len(pairs)} answers)")
+            count = f"{len(pairs)} answers"
+            if len(items) < len(pairs):
+                count += f" to {len(items)} items"
+            lines.append(f"- {labels.arms[arm]}, {words}: {value:.2f}{said} ({count})")
     if lines:
         yield "### How well simple confidences tell right answers from wrong ones (AUROC)"
         yield ""

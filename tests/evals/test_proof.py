@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import itertools
 import lzma
+import random
+from statistics import mean
 
 import pytest
 from bench.proof import __main__ as command
 from bench.proof.arms import arms_of
 from bench.proof.draw import draw_all, draw_arms
-from bench.proof.figures import auroc, oracle_share, row_of, wilson_interval
+from bench.proof.figures import auroc, auroc_interval, oracle_share, row_of, wilson_interval
 from bench.proof.kept import KeptAnswers, KeptModel, read_log
 from bench.proof.labels import SETS as LABELS
 from bench.proof.members import LARGE, SMALL, kept_model
@@ -24,6 +26,7 @@ from mixtura import RejectedError, Sampling, ask
 from mixtura.evals.statistics.repeated_looks import look_alphas
 from mixtura.models.fake import Scripted
 from mixtura.models.openai import OpenAI
+from mixtura.programs.examples import read_examples
 from tests.support.paths import DATA
 from tests.support.upstream import Script, honest, running
 
@@ -307,6 +310,16 @@ def test_auroc_counts_ties_half():
     assert auroc([(0.5, True)]) is None
 
 
+def test_several_answers_to_an_item_make_no_interval_of_auroc_narrower():
+    rng = random.Random(0)
+    items = [[(rng.random() + right, right > 0.3)] for right in (rng.random() for _ in range(40))]
+    often = [one * 4 for one in items]
+
+    assert auroc_interval(often, 200) == pytest.approx(auroc_interval(items, 200))
+    low, high = auroc_interval(items, 200)
+    assert high - low > 0.1
+
+
 # ---- the page
 
 
@@ -345,6 +358,27 @@ def test_outcomes_are_read_as_they_were_written(tmp_path):
 
 def replace_confidence(one, confidence):
     return one._replace(confidence=confidence)
+
+
+def test_figures_in_the_words_of_the_page_are_those_of_the_results():
+    words, programs = (
+        [one for one in read_outcomes(results_file(name)) if one.arm == "large"]
+        for name in ("gsm8k", "gsm8k-programs")
+    )
+    probed = {one.item for one in programs}
+    shares = [
+        mean(one.right for one in rows if one.item in probed)
+        for rows in ([one for one in words if one.draw == 0], programs, words)
+    ]
+    page = " ".join(PAGE.read_text("utf-8").split())
+    first, as_programs, later = (f"{100 * share:.1f} %" for share in shares)
+
+    assert f"They did not: {first} in words, {as_programs} as programs" in page
+    assert f"these 40 problems come to {later} in words, which is within five points" in page
+    assert 100 * abs(shares[2] - shares[1]) <= 5 < 100 * abs(shares[0] - shares[1])
+    rows = [one.row for one in SETS["humaneval"]()]
+    without = sum(not read_examples(row["prompt"], row["entry_point"]) for row in rows)
+    assert (without, "Ten of the prompts have no example" in page) == (10, True)
 
 
 def test_the_page_says_what_the_results_say_and_nothing_else():

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from inspect_ai.dataset import Sample
 from inspect_ai.log import EvalLog, list_eval_logs
-from inspect_ai.model import ChatMessage
 
 from mixtura.config.config import Config
 from mixtura.config.plan import MixtureSpec
@@ -177,10 +177,13 @@ def list_questions(request: EvalRequest) -> list[str]:
 
     Raises ConfigError with the file and the line for a row that is none of the task's.
     """
-    return [_question_text(sample.input) for sample in _build_task(request).dataset]
+    return [_question_text(sample) for sample in _build_task(request).dataset]
 
 
-def _question_text(asked: str | list[ChatMessage]) -> str:
+def _question_text(sample: Sample) -> str:
+    if later := (sample.metadata or {}).get("turns"):  # what a dialogue asks after its first turn
+        return json.dumps(later)
+    asked = sample.input
     if isinstance(asked, str):
         return asked
     # Pictures, too: two rows with the same words may ask about two of them.
