@@ -300,11 +300,17 @@ def test_a_learned_combiner_is_written_with_its_weights_and_answers(tmp_path, ty
 def test_members_that_err_together_are_refused_and_the_single_model_is_written(tmp_path, typed):
     with running(errs_together) as upstream:
         start(tmp_path, upstream)
+        config = (tmp_path / "mixtura.toml").read_text()
+        free = config.replace("input = 1.0, output = 2.0", "input = 0, output = 0")
+        (tmp_path / "mixtura.toml").write_text(free)
         code, out, _ = typed(*COUNTING, "--out", "mixtura.toml")
 
         assert code == 0
         assert "a alone: no mixture is proved" in out
         assert "so the single model a was written" in out
+        # A price that is known to be nothing is not unknown.
+        assert "a costs nothing" in out
+        assert "price unknown" not in out
         table = tomllib.loads((tmp_path / "mixtura.toml").read_text())["mixtures"]["tuned"]
         assert (table["layers"], table["aggregator"]) == ([], "a")
         assert typed("ask", "-m", "tuned", "What is 13 plus 13?")[1].strip().endswith("26")

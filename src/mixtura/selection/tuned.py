@@ -63,6 +63,8 @@ class TuneResult:
     best_score: float | None
     proof: Proof
     price_ratio: float | None
+    """Of an answer to one of the best member's; None where a price is unknown, or that is 0."""
+    best_dollars: float | None
     dollars: float | None
     seconds: float | None
     choosing: int
@@ -160,10 +162,11 @@ class TuneResult:
         )
 
     def _cost_line(self) -> str:
-        parts = [
-            "price unknown" if self.price_ratio is None
-            else f"{self.price_ratio:.2f} times the price",
-        ]  # fmt: skip
+        parts = ["price unknown"]
+        if self.price_ratio is not None:
+            parts = [f"{self.price_ratio:.2f} times the price"]
+        elif self.dollars is not None and self.best_dollars is not None:
+            parts = [f"{to_one_line(self.best_member)} costs nothing"]
         if self.dollars is not None:
             parts.append(f"${self.dollars:.6f} an answer")
         if self.seconds is not None:
@@ -239,6 +242,7 @@ def describe_result(
         best_score=best_alone.score,
         proof=proof,
         price_ratio=ratio,
+        best_dollars=theirs,
         dollars=chosen.dollars,
         seconds=chosen.seconds,
         choosing=counts[0],
