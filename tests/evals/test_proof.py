@@ -6,6 +6,8 @@ import asyncio
 import itertools
 import lzma
 import random
+import re
+import shlex
 from statistics import mean
 
 import pytest
@@ -379,6 +381,25 @@ def test_figures_in_the_words_of_the_page_are_those_of_the_results():
     rows = [one.row for one in SETS["humaneval"]()]
     without = sum(not read_examples(row["prompt"], row["entry_point"]) for row in rows)
     assert (without, "Ten of the prompts have no example" in page) == (10, True)
+
+
+def test_the_commands_of_the_page_draw_all_that_the_table_has():
+    lines = [line for line in PAGE.read_text("utf-8").splitlines() if "bench.proof draw h" in line]
+    given = [command._parser().parse_args(shlex.split(line)[3:]) for line in lines]
+    results = read_outcomes(results_file("humaneval"))
+    # The name of an arm has its seats: what takes more calls has calls of its own.
+    own = {
+        one.arm
+        for one in results
+        if one.arm not in ("large", "small")
+        and len(one.calls) > sum(map(int, re.findall(r"\d+", one.arm)))
+    }
+
+    assert {(one.member, *one.draws) for one in given if one.member} == {
+        (arm, *sorted({one.draw for one in results if one.arm == arm}))
+        for arm in ("large", "small")
+    }
+    assert {name for one in given for name in one.arms or ()} == own
 
 
 def test_the_page_says_what_the_results_say_and_nothing_else():
