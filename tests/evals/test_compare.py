@@ -405,6 +405,13 @@ def test_a_judge_without_a_price_is_refused_under_a_cap_before_anyone_is_asked(t
         assert upstream.records == []
 
 
+def test_equal_prompts_are_told_of(tmp_path):
+    with comparing(tmp_path, lambda record: Script("#### 1")) as (_, compared):
+        found = compared(rows=[*SUMS[:2], SUMS[0]])
+
+    assert any("1 of 3 prompts ask the same as an earlier one" in said for said in found.warnings)
+
+
 def test_a_judge_that_takes_part_is_told_of(tmp_path):
     with comparing(tmp_path, lambda record: Script("Verdict: tie")) as (_, compared):
         found = compared(rows=OPEN[:2], judge="a")

@@ -196,6 +196,16 @@ def test_rows_of_ones_own_are_compared_or_judged(tmp_path):
     assert result.cost_usd is None  # no one knows the judge's price
 
 
+def test_prompts_that_are_equal_are_told_since_the_interval_takes_them_for_different_ones(tmp_path):
+    rows = [{"id": n, "question": f"Capital {n % 2}?", "target": "Paris"} for n in range(3)]
+    with evaluating(tmp_path, lambda record: Script("Paris")) as (_, config):
+        result = evaluated(tmp_path, config, "a", "jsonl", rows)
+        other = evaluated(tmp_path, config, "a", "jsonl", rows[:2])
+
+    assert any("1 of 3 prompts ask the same as an earlier one" in note for note in result.notes)
+    assert other.notes == ()
+
+
 def test_a_judge_that_fails_is_a_missing_score(tmp_path):
     def otherwise(record):
         return Script("x", ever=REFUSED if record.model == "judge" else None)

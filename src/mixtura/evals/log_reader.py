@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -13,6 +14,7 @@ from zipfile import BadZipFile
 
 from inspect_ai.event import ModelEvent
 from inspect_ai.log import EvalLog, EvalSample, list_eval_logs, read_eval_log
+from inspect_ai.model import ChatMessage
 
 from mixtura.config.plan import MixtureSpec
 from mixtura.core.agreement import Agreement, Support
@@ -242,6 +244,32 @@ NOTHING_SCORED = (
     " result"
 )
 """The warning of a score of 0 for everyone: the file may be wrong, not the models."""
+
+
+def whole_question(asked: str | list[ChatMessage], about: Mapping[str, Any] | None) -> str:
+    """All that a sample asks, as a text that is equal where that is; *about*: its metadata."""
+    if later := (about or {}).get("turns"):  # what a dialogue asks after its first turn
+        return json.dumps(later)
+    if isinstance(asked, str):
+        return asked
+    # Pictures, too: two rows with the same words may ask about two of them.
+    rows = [one.model_dump(include={"role", "content"}, mode="json") for one in asked]
+    texts = [row["content"] for row in rows if row["role"] == "user"]
+    if len(texts) == len(rows) == 1 and isinstance(texts[0], str):
+        return texts[0]
+    return json.dumps(rows, sort_keys=True)
+
+
+def repetition_notes(questions: Collection[str]) -> list[str]:
+    """What is to be said where some prompts, of which *questions* has one for each, are equal."""
+    repeated = len(questions) - len(set(questions))
+    if not repeated:
+        return []
+    said = (
+        f"{repeated:,} of {pluralize_count(len(questions), 'prompt')} ask the same as an earlier"
+        " one: the interval takes them for different prompts, and is too narrow"
+    )
+    return [said]
 
 
 def truncation_note(cut: int, total: int, whose: str = "") -> str:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from inspect_ai.dataset import Sample
 from inspect_ai.log import EvalLog, list_eval_logs
 
 from mixtura.config.config import Config
@@ -177,21 +175,8 @@ def list_questions(request: EvalRequest) -> list[str]:
 
     Raises ConfigError with the file and the line for a row that is none of the task's.
     """
-    return [_question_text(sample) for sample in _build_task(request).dataset]
-
-
-def _question_text(sample: Sample) -> str:
-    if later := (sample.metadata or {}).get("turns"):  # what a dialogue asks after its first turn
-        return json.dumps(later)
-    asked = sample.input
-    if isinstance(asked, str):
-        return asked
-    # Pictures, too: two rows with the same words may ask about two of them.
-    rows = [one.model_dump(include={"role", "content"}, mode="json") for one in asked]
-    texts = [row["content"] for row in rows if row["role"] == "user"]
-    if len(texts) == len(rows) == 1 and isinstance(texts[0], str):
-        return texts[0]
-    return json.dumps(rows, sort_keys=True)
+    samples = _build_task(request).dataset
+    return [log_reader.whole_question(one.input, one.metadata) for one in samples]
 
 
 def _build_task(request: EvalRequest) -> Task:

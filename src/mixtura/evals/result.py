@@ -156,6 +156,7 @@ def build_result(
             *findings.notes,
             *unfinished_notes(tally),
             *_score_warnings(samples, value, context.total),
+            *_repetition_notes(samples),
         ),
         cost_usd=tally.cost_usd if context.priced else None,
         prompt_tokens=tally.prompt_tokens,
@@ -183,6 +184,11 @@ def _score_warnings(samples: Sequence[EvalSample], score: float | None, total: i
     if score == 0 and total > 1:
         warnings.append(log_reader.NOTHING_SCORED)
     return warnings
+
+
+def _repetition_notes(samples: Sequence[EvalSample]) -> list[str]:
+    asked = {str(one.id): log_reader.whole_question(one.input, one.metadata) for one in samples}
+    return log_reader.repetition_notes(asked.values())
 
 
 # ---- what it took

@@ -19,7 +19,12 @@ from mixtura.evals.comparison.result import (
 )
 from mixtura.evals.judges import bias as judges
 from mixtura.evals.judges import pairwise
-from mixtura.evals.log_reader import NOTHING_SCORED, SampleAnswer, truncation_note
+from mixtura.evals.log_reader import (
+    NOTHING_SCORED,
+    SampleAnswer,
+    repetition_notes,
+    truncation_note,
+)
 from mixtura.evals.statistics import intervals, length_control
 
 PROMPTS_SHOWN = 5
@@ -62,6 +67,7 @@ def build_comparison(
             *_missing_warnings(field),
             *_truncation_warnings(field),
             *_zero_score_warnings(field),
+            *_repetition_warnings(field),
         ),
         spent_usd=spent,
         capped=capped,
@@ -90,6 +96,12 @@ def _zero_score_warnings(field: ComparisonData) -> list[str]:
     if len(scores) < 2 or any(scores):
         return []
     return [f"{NOTHING_SCORED}."]
+
+
+def _repetition_warnings(field: ComparisonData) -> list[str]:
+    """A warning where a prompt is in the file several times."""
+    every = [one for rows in field.answers.values() for one in rows.values()]
+    return repetition_notes({one.sample: one.question for one in every}.values())
 
 
 def _build_row(field: ComparisonData, entrant: Participant, mixture: str) -> ContenderRow:
