@@ -156,7 +156,6 @@ def build_result(
             *findings.notes,
             *unfinished_notes(tally),
             *_score_warnings(samples, value, context.total),
-            *_repetition_notes(samples),
         ),
         cost_usd=tally.cost_usd if context.priced else None,
         prompt_tokens=tally.prompt_tokens,
@@ -177,18 +176,14 @@ def _agreement_table(samples: Sequence[EvalSample], most: float) -> dict[str, tu
 
 
 def _score_warnings(samples: Sequence[EvalSample], score: float | None, total: int) -> list[str]:
-    """What makes a score doubtful: answers that were cut off, and that no one has any."""
+    """What makes a score doubtful: answers cut off, none that scored, prompts that are equal."""
     warnings: list[str] = []
     if cut := sum(map(log_reader.is_truncated, samples)):
         warnings.append(log_reader.truncation_note(cut, len(samples)))
     if score == 0 and total > 1:
         warnings.append(log_reader.NOTHING_SCORED)
-    return warnings
-
-
-def _repetition_notes(samples: Sequence[EvalSample]) -> list[str]:
     asked = {str(one.id): log_reader.whole_question(one.input, one.metadata) for one in samples}
-    return log_reader.repetition_notes(asked.values())
+    return [*warnings, *log_reader.repetition_notes(asked.values())]
 
 
 # ---- what it took
