@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 
@@ -29,6 +30,8 @@ from mixtura.core.types import JsonObject
 
 INLINE_BYTES = 15_000_000
 """Bytes of requests that go within the document that makes a batch: it has 20 megabytes at most."""
+INLINE_ROWS = 100
+"""Requests there at most: their answers come in one document, too, and can be longer by far."""
 _OVER = ("SUCCEEDED", "FAILED", "CANCELLED", "EXPIRED")
 _SETTINGS = {
     "temperature": "temperature", "top_p": "topP", "max_tokens": "maxOutputTokens",
@@ -65,7 +68,7 @@ class GoogleForm:
             msgspec.json.encode({"key": row.custom_id, "request": row.body["request"]})
             for row in rows
         ]
-        if sum(map(len, lines)) <= INLINE_BYTES:
+        if len(lines) <= INLINE_ROWS and sum(map(len, lines)) <= INLINE_BYTES:
             return ""
         described = {"file": {"display_name": tag, "mime_type": "application/jsonl"}}
         made = await self.http.with_path_prefix("/upload").upload_described(
@@ -95,7 +98,7 @@ class GoogleForm:
                     return _read_operation(one)
             if not page.get("nextPageToken"):
                 return None
-            token = f"&pageToken={read_id(page, 'nextPageToken')}"
+            token = f"&pageToken={quote(read_id(page, 'nextPageToken'), safe='')}"
         return None
 
     async def read(self, batch: str) -> RemoteBatch:

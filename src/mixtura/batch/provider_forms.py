@@ -58,6 +58,8 @@ class RemoteBatch(NamedTuple):
     """Where its results are."""
     failure: str | None = None
     """Why none of its calls was asked."""
+    full: bool = False
+    """None was asked since enough of ours waits there already: later they may be."""
 
 
 class BatchForm(Protocol):
@@ -248,11 +250,13 @@ class AnthropicForm:
 def _openai_batch(data: dict[str, Any]) -> RemoteBatch:
     status = data.get("status")
     files = read_files(data, "output_file_id", "error_file_id")
-    failure = None
+    failure, full = None, False
     if status == "failed":
-        failure = join_messages(read_rows(read_object(data, "errors"), "data"))
+        errors = read_rows(read_object(data, "errors"), "data")
+        failure = join_messages(errors)
+        full = any(one.get("code") == "token_limit_exceeded" for one in errors)
     over = status in ("completed", "failed", "expired", "cancelled")
-    return RemoteBatch(read_id(data, "id"), over, files, failure)
+    return RemoteBatch(read_id(data, "id"), over, files, failure, full)
 
 
 def join_messages(errors: Sequence[Mapping[str, Any]]) -> str:

@@ -226,7 +226,9 @@ class WorkerPool:
         await self._start_worker(slot)
         if self._draining:
             slot.actor.drain.remote()
-        self._send_rows(slot, [task for task, _ in rows])
+        # Those that came meanwhile wait as unsent: nothing else would send them.
+        slot.unsent[:0] = [task for task, _ in rows]
+        self._send(slot)
 
     async def _finish_worker(self, slot: _Slot) -> None:
         try:
