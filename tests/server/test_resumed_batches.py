@@ -6,7 +6,7 @@ import asyncio
 import time
 
 from mixtura.batch.journaled_models import SharedJournaledModels
-from mixtura.models.fake import FakeModel
+from mixtura.models.fake import Scripted
 from mixtura.server.batch_object import new_batch
 from mixtura.server.batch_run import BatchRun, BatchServices
 from mixtura.server.metrics import BatchCounts
@@ -78,7 +78,7 @@ def test_a_batch_that_another_process_has_begun_meanwhile_is_not_cancelled(store
         # The other process has checked the same rows just before this one writes that down.
         begun = {**kept.body, "status": "in_progress", "model": name}
         batches.change_batch("batch_1", begun, before=("validating",))
-        return FakeModel(name, "So.")
+        return Scripted(name, ["So.", "So."])
 
     run = BatchRun(kept, tmp_path, shared)
     asyncio.run(run.carry_out(build_model))

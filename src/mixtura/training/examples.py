@@ -12,7 +12,7 @@ from mixtura.core.types import JsonObject, Message, TextPart
 
 Form = Literal["sft", "preferences"]
 FORMS: tuple[Form, ...] = ("sft", "preferences")
-_WHOLE = ("stop", None)
+WHOLE = ("stop", None)
 """Why an answer ended that is whole; None where nothing is known."""
 
 
@@ -22,6 +22,8 @@ class Preference(NamedTuple):
     chosen: str
     rejected: str
     decided_by: JsonObject
+    models: Sequence[str] = ()
+    """That answered in one of the two, and not in the run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,7 @@ class ExampleFilter:
             return "without a text"
         if example.degraded and not self.degraded:
             return "degraded"
-        if example.finish_reason not in _WHOLE and not self.incomplete:
+        if example.finish_reason not in WHOLE and not self.incomplete:
             return "cut off"
         if self.judged and not example.preferences:
             return "without a verdict"
@@ -125,7 +127,8 @@ def build_training_lines(example: TrainingExample, form: Form) -> list[JsonObjec
             "prompt": prompt,
             "chosen": [_message_line("assistant", pair.chosen)],
             "rejected": [_message_line("assistant", pair.rejected)],
-            "provenance": provenance | {"decided_by": pair.decided_by},
+            "provenance": provenance
+            | {"models": sorted({*example.models, *pair.models}), "decided_by": pair.decided_by},
         }
         for pair in example.preferences
     ]
