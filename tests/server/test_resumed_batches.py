@@ -28,7 +28,8 @@ from tests.support.upstream import running
 
 def test_a_batch_whose_model_is_gone_after_a_restart_keeps_what_was_answered(tmp_path):
     with running() as slow:
-        table, batch = killed_in_a_batch(tmp_path, slow, rows=200, answered=3)
+        # Lines are written once a second.
+        table, batch = killed_in_a_batch(tmp_path, slow, rows=200, answered=50)
         asked = len(slow.records)
         with serving(tmp_path, table.replace("[mixtures.team]", "[mixtures.other]")
                      .replace('default = "team"', 'default = "other"')) as server:  # fmt: skip
@@ -38,7 +39,7 @@ def test_a_batch_whose_model_is_gone_after_a_restart_keeps_what_was_answered(tmp
             assert batch.errors.data[0].code == "model_not_found"
             done = content(client, batch.output_file_id)
             left = content(client, batch.error_file_id)
-            assert 3 <= len(done) == batch.request_counts.completed < 200
+            assert 0 < len(done) == batch.request_counts.completed < 200
             assert {one["error"]["code"] for one in left} == {"model_not_found"}
             assert len(done) + len(left) == 200
         assert len(slow.records) == asked
