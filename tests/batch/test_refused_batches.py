@@ -51,6 +51,20 @@ def test_a_batch_that_cannot_be_read_is_asked_again_only_where_it_is_gone(folder
         assert (len(fake.batches) > 1, len(fake.live)) == (again, 0)
 
 
+def test_a_batch_of_another_that_is_deleted_meanwhile_is_not_taken_for_ours(folder):  # noqa: F811
+    with provider_fake(lost_replies=1) as fake:
+        folder.write(team_of("anthropic", fake))
+        other = {"custom_id": "theirs", "body": {"model": "theirs", "messages": []}}
+        fake.deleted.add(fake.make_batch([other] * ROWS, asked={})["id"])
+        fake.paid.clear()
+
+        done = folder.run(*ONE_MODEL, "only")
+
+        assert done.code == 0, done.err
+        assert len(answers(folder)) == ROWS
+        assert (len(fake.batches), fake.paid_twice) == (2, [])
+
+
 def test_what_finds_a_providers_queue_full_goes_out_later_in_smaller_batches(folder):  # noqa: F811
     with provider_fake(full=2) as fake:
         folder.write(team_of("openai", fake))

@@ -45,6 +45,8 @@ class ProviderFake:
     Statuses with which requests are refused: ``create``, ``read``, ``results``, ``cancel``: then
     all batches are over.
     """
+    deleted: set[str] = field(default_factory=set[str])
+    """Batches that its list still has, and nothing else."""
     full: int = 0
     """So many of OpenAI's batches fail, for the tokens that wait there already."""
     answer: Callable[[dict[str, Any]], dict[str, Any]] | None = None
@@ -176,6 +178,8 @@ class _Handler(QuietHandler):
 
     def _refuse(self, kind: str) -> bool:
         status = self.provider.refuses.get(kind)
+        if not self.provider.deleted.isdisjoint(self.path.split("/")):
+            status = 404
         if status is not None:
             self.send_json(status, {"error": {"message": f"no {kind} here"}})
             if kind == "cancel":

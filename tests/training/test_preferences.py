@@ -10,7 +10,7 @@ from importlib.util import find_spec
 
 import pytest
 
-from mixtura.config.config import load
+from mixtura.cli.common import read_config
 from mixtura.programs.sandbox import SandboxError, ensure_available
 from tests.support.command_line import last_message
 from tests.support.loopback import Answer
@@ -125,7 +125,7 @@ def test_equal_proposals_are_no_pair(judged):
 def test_what_a_person_chose_without_knowing_whose_it_was_is_a_pair(shell, choice, better):  # noqa: F811
     shell.run("ask", "--quiet", "-m", "ann", "Why?")
     shell.run("ask", "--quiet", "-m", "ben", "Why?")
-    runs = load(None, environ=os.environ, folder=shell.desk.folder, home=shell.desk.folder).runs
+    runs = read_config(None).runs
     beside, run = (runs.get_run(one["id"]) for one in runs.list_runs(2))
     runs.choices.keep_choice(run, beside, choice)
 

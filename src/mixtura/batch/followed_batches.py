@@ -29,8 +29,6 @@ RESULT_TIMEOUTS = 3
 """Times that results may not come to their end within the time of a request."""
 ODD_REPLIES = 5
 """Replies in a row that say nothing of a batch's state."""
-GONE = (404, 410)
-"""Statuses that say that the provider has no such batch, or no results of it any more."""
 
 
 class NotAskedError(UnavailableError):

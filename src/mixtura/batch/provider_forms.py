@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 
 from mixtura.batch.provider_fields import (
+    GONE,
     decode_reply,
     read_custom_id,
     read_files,
@@ -22,7 +23,7 @@ from mixtura.batch.provider_fields import (
     sum_counts,
 )
 from mixtura.batch.provider_http import BatchHttp
-from mixtura.core.errors import MalformedError
+from mixtura.core.errors import MalformedError, RejectedError
 from mixtura.core.types import JsonObject
 
 PAGES = 20
@@ -198,9 +199,15 @@ class AnthropicForm:
         """
         candidates = await self._list_since(rows, since)
         for one in candidates:
-            batch = await self._wait_for(one)
             names: list[str] = []
-            await self.read_results(batch, lambda row, into=names: into.append(row.custom_id))
+            try:
+                batch = await self._wait_for(one)
+                await self.read_results(batch, lambda row, into=names: into.append(row.custom_id))
+            except RejectedError as error:
+                if error.status not in GONE:
+                    raise
+                self._others.add(one)  # someone has deleted it meanwhile
+                continue
             if any(name.startswith(tag) for name in names[:1]):
                 return batch
             self._others.add(one)
@@ -277,7 +284,7 @@ def take_results(
 def _openai_result(data: dict[str, Any]) -> RowResult:
     name, reply = read_custom_id(data), read_object(data, "response")
     if not reply:
-        said = read_object(data, "error").get("message")
+        said = read_object(data, "error").get("message") or data.get("error")
         return RowResult(name, 0, read_words(said, "no response"))
     status = read_status(reply.get("status_code"))
     return RowResult(name, status, msgspec.json.encode(reply.get("body")))

@@ -13,7 +13,6 @@ from typing import Any
 import msgspec
 
 from mixtura.batch.followed_batches import (
-    GONE,
     LONGEST_POLL,
     PASSING,
     Batches,
@@ -25,6 +24,7 @@ from mixtura.batch.followed_batches import (
     read_results,
     wait_until_over,
 )
+from mixtura.batch.provider_fields import GONE
 from mixtura.batch.provider_forms import BatchForm, ProviderBatchRow, RowResult
 from mixtura.catalog.batch_terms import BatchTerms
 from mixtura.core.errors import ModelError, RejectedError

@@ -64,6 +64,7 @@ class WorkerPool:
         self._left = LeftJournals(cluster, setup, self._merged)
         self._slots = [_Slot() for _ in range(workers)]
         self._tasks: list[asyncio.Task[None]] = []
+        self._sending: set[asyncio.Task[None]] = set()
         self._owner: Any = None
         self._count, self._draining = 0, False
         self._error: Exception | None = None
@@ -257,7 +258,22 @@ class WorkerPool:
     def _send(self, slot: _Slot) -> None:
         if slot.name and slot.unsent:
             rows, slot.unsent = slot.unsent, []
-            slot.actor.add_rows.remote(rows)
+            sending = asyncio.create_task(self._deliver(slot.actor, rows))
+            self._sending.add(sending)
+            sending.add_done_callback(self._sending.discard)
+
+    async def _deliver(self, actor: Any, rows: list[RowTask]) -> None:
+        """Give rows to a worker, again while it cannot be reached: it takes each of them once."""
+        while True:
+            try:
+                await actor.add_rows.remote(rows)
+            except Exception as error:  # noqa: BLE001 - who waits is told, or would wait for ever
+                if self._cluster.is_passing(error):
+                    await asyncio.sleep(0.2)
+                    continue
+                if not self._cluster.is_dead(error):  # else who follows it replaces it
+                    self._fail(error)
+            return
 
     def _fail(self, error: Exception) -> None:
         if self._cluster.is_ray_error(error):
@@ -269,9 +285,10 @@ class WorkerPool:
                     waiting.set_exception(error)
 
     async def _stop_following(self) -> None:
-        for task in self._tasks:
+        tasks = [*self._tasks, *self._sending]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         self._tasks = []
 
 

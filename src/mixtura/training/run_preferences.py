@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from mixtura.core.errors import StoreError
 from mixtura.core.types import JsonObject
 from mixtura.patterns.best_of import parse_score
 from mixtura.protocols.openai.completion_json import completion_from_json
@@ -47,7 +48,7 @@ def read_preferences(run: Mapping[str, Any]) -> tuple[Preference, ...]:
 def read_people_preferences(runs: RunStore, run: Mapping[str, Any]) -> Iterator[Preference]:
     """
     What people chose of the run's answer and those beside it, not knowing whose they were: without
-    ties, and answers that are not whole. Raises StoreError.
+    ties, and answers that are not whole or can no longer be read. Raises StoreError.
     """
     for choice in runs.choices.read_choices(run["id"]):
         texts = (choice.own, choice.other)
@@ -56,7 +57,11 @@ def read_people_preferences(runs: RunStore, run: Mapping[str, Any]) -> Iterator[
             continue
         models = [choice.model]
         # It may be deleted by now: its text is kept with the choice.
-        if (beside := runs.get_run(choice.beside, compared=False)) is not None:
+        try:
+            beside = runs.get_run(choice.beside, compared=False)
+        except StoreError:
+            continue
+        if beside is not None:
             if beside["finish_reason"] not in WHOLE:
                 continue
             models = [one["model"] for one in iter_leaf_calls(beside["calls"]) if one["completion"]]
