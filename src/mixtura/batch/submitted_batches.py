@@ -85,8 +85,7 @@ class EndpointBatches:
     async def forget_calls(self, calls: Iterable[str]) -> None:
         """No answer came of them: they may be asked in another batch."""
         journal = self._batches.journal.journal
-        for call in calls:
-            await self._batches.run_job(partial(journal.forget_provider_call, call))
+        await self._batches.run_job(partial(journal.forget_provider_calls, [*calls]))
 
     async def drop_tasks(self) -> None:
         tasks = [one.task for one in self.following.values() if one.task]
@@ -262,9 +261,10 @@ class EndpointBatches:
             batch.closed = True
             await read_results(self._form, batch, remote, self._batches.poll)
         except RejectedError as error:
-            # With any other status it is there, and paid: a later process may read it.
+            # With any other status it is there, and paid: a later process may read it. Those that
+            # came before may not be kept yet: they stay in the journal, too.
             if error.status in GONE:
-                await self._forget(batch)
+                await self.forget_calls([one.call for one in batch.waiting.values()])
             raise
         if remote.full:
             await self._ask_later(batch)

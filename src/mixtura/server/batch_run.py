@@ -42,6 +42,7 @@ from mixtura.server.batch_object import (
 )
 from mixtura.server.batch_rows import create_row_lines, find_row_reader
 from mixtura.server.metrics import BatchCounts
+from mixtura.storage.batch_journal import BatchJournal
 from mixtura.storage.kept_batches import OVER, BatchStore, KeptBatch
 from mixtura.storage.kept_files import FileStore
 
@@ -87,13 +88,10 @@ class BatchRun:
         self._session: BatchSession | None = None
         self.began_expired = self.is_expired
         """Its window was over before this process took it up: it only keeps what is answered."""
-        self._ends_as = (
-            "cancelled" if kept.status == "cancelling"
-            else "expired" if self.began_expired
-            else None
-        )  # fmt: skip
-        self._refusal: ApiError | None = None
-        """Why its model may not be asked any more."""
+        over = "expired" if self.began_expired else None
+        self._ends_as: str | None = "cancelled" if kept.status == "cancelling" else over
+        self._refusal: tuple[str, str] | None = None
+        """The code and words of why its model may not be asked any more."""
         self.ended = False
         """The process ends: what is left goes on in the next one."""
 
@@ -130,7 +128,8 @@ class BatchRun:
         needed = self._ends_as is None and self._body["status"] != "finalizing"
         if needed and refused.status == NOT_READY:
             raise ConfigError(refused.message)
-        self._refusal, self._ends_as = refused, self._ends_as or "failed"
+        self._refusal = refused.code or "invalid_model", refused.message
+        self._ends_as = self._ends_as or "failed"
         return RefusedModel(self._body["model"], refused.message)
 
     def end_as(self, status: str) -> None:
@@ -235,25 +234,11 @@ class BatchRun:
             outcome = await self._session.run()
             if outcome.ending != "done" and not self.ended:
                 paid = await self._session.collect_paid_rows()
-                await to_thread(self._keep_paid_rows, paid, calls)
+                await to_thread(_keep_paid_rows, self._output_files, paid, calls.journal)
             return outcome
         finally:
             self._session = None
             await to_thread(calls.close)
-
-    def _keep_paid_rows(self, paid: list[FinishedRow], calls: CallJournal) -> None:
-        """A batch that ends here: what stood ahead of an open row comes behind what is written."""
-        files, journal = self._output_files, calls.journal
-        lines = {one.row.line: one.data for one in paid if not one.failed}
-        # Failed at first, and answered when they were asked once more.
-        for number in journal.recovered_lines():
-            lines[number] = journal.read_recovered(number) or b""
-        # Behind the last whole line, and once: a process that was killed here begins again.
-        size = int(journal.read_settings()[BYTES])
-        with closing(PartFile(files.part, size)) as part:
-            part.append(b"".join(lines[number] for number in sorted(lines)))
-        failed = [one.body for one in journal.read_failed() if one.line not in lines]
-        write_lines(files.errors, [*failed, *(one.data for one in paid if one.failed)])
 
     async def _finish(self, outcome: BatchOutcome | None) -> None:
         """Make the files and write the last state down."""
@@ -267,9 +252,8 @@ class BatchRun:
         errors = self._output_files.errors
         # One that was cancelled before its rows were checked has none.
         if not whole and self._body["model"] is not None:
-            said = _UNANSWERED[status]
-            if status == "failed" and self._refusal is not None:
-                said = (self._refusal.code or "invalid_model", self._refusal.message)
+            refusal = self._refusal if status == "failed" else None
+            said = refusal or _UNANSWERED[status]
             await to_thread(add_unanswered, self._input, output, errors, *said)
         made: dict[str, Any] = {
             "output_file_id": await to_thread(self._keep_file, "output", output),
@@ -285,10 +269,9 @@ class BatchRun:
             made["usage"] = usage_object(outcome.prompt_tokens, outcome.completion_tokens)
             counts["failed"] = outcome.failed
         if status == "failed" and outcome is not None:
-            told = {"code": "budget_exceeded", "line": None, "message": outcome.reason}
-            if refused := self._refusal:
-                told |= {"code": refused.code, "message": refused.message}
-            made["errors"] = {"object": "list", "data": [{**told, "param": None}]}
+            code, message = self._refusal or ("budget_exceeded", outcome.reason)
+            told = {"code": code, "line": None, "message": message, "param": None}
+            made["errors"] = {"object": "list", "data": [told]}
         await self._change(with_status(self._body, status, request_counts=counts, **made))
 
     def _keep_file(self, kind: str, path: Path) -> str | None:
@@ -339,9 +322,22 @@ class BatchRun:
             kept = await to_thread(self._shared.batches.get_batch, self.id)
             assert kept is not None
             self._body = {**body, **kept.body}
-            if kept.status in ("cancelling", "cancelled"):
+            if kept.status in ("cancelling", "cancelled"):  # else another process was faster
                 self._ends_as = "cancelled"
-            # Else another process of this machine was faster.
+
+
+def _keep_paid_rows(files: BatchFiles, paid: list[FinishedRow], journal: BatchJournal) -> None:
+    """A batch that ends here: what stood ahead of an open row comes behind what is written."""
+    lines = {one.row.line: one.data for one in paid if not one.failed}
+    # Failed at first, and answered when they were asked once more.
+    for number in journal.recovered_lines():
+        lines[number] = journal.read_recovered(number) or b""
+    # Behind the last whole line, and once: a process that was killed here begins again.
+    size = int(journal.read_settings()[BYTES])
+    with closing(PartFile(files.part, size)) as part:
+        part.append(b"".join(lines[number] for number in sorted(lines)))
+    failed = [one.body for one in journal.read_failed() if one.line not in lines]
+    write_lines(files.errors, [*failed, *(one.data for one in paid if one.failed)])
 
 
 class RefusedModel:
@@ -352,6 +348,7 @@ class RefusedModel:
         self._why = why
 
     async def complete(self, request: Request, emit: Emit | None = None) -> Completion:  # noqa: ARG002
+        """Raises RejectedError."""
         raise RejectedError(self._why)
 
 
