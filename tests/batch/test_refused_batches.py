@@ -51,6 +51,21 @@ def test_a_batch_that_cannot_be_read_is_asked_again_only_where_it_is_gone(folder
         assert (len(fake.batches) > 1, len(fake.live)) == (again, 0)
 
 
+@pytest.mark.parametrize("lost_replies", [0, 1])
+def test_only_ends_in_time_though_its_provider_is_down_and_pays_nothing_twice(folder, lost_replies):  # noqa: F811
+    wrong = "list" if lost_replies else "read"
+    with provider_fake(refuses={wrong: 503}, lost_replies=lost_replies) as fake:
+        folder.write(team_of("openai", fake))
+
+        late = folder.run(*ONE_MODEL, "only", "--within", "6s")
+
+        assert late.code == 4, late.err
+        fake.refuses.clear()
+        done = folder.run(*ONE_MODEL, "only", "--within", "2h")
+        assert done.code == 0, done.err
+        assert (len(fake.batches), fake.paid_twice, len(fake.live)) == (1, [], 0)
+
+
 def test_a_batch_of_another_that_is_deleted_meanwhile_is_not_taken_for_ours(folder):  # noqa: F811
     with provider_fake(lost_replies=1) as fake:
         folder.write(team_of("anthropic", fake))

@@ -42,8 +42,8 @@ class ProviderFake:
     """What OpenAI's batches fail with."""
     refuses: dict[str, int] = field(default_factory=dict[str, int])
     """
-    Statuses with which requests are refused: ``create``, ``read``, ``results``, ``cancel``: then
-    all batches are over.
+    Statuses with which requests are refused: ``create``, ``list``, ``read``, ``results``,
+    ``cancel``: then all batches are over.
     """
     deleted: set[str] = field(default_factory=set[str])
     """Batches that its list still has, and nothing else."""
@@ -164,7 +164,7 @@ class _Handler(QuietHandler):
             path = urlsplit(self.path).path.removeprefix("/v1")
             in_list = path in ("/batches", "/batch/jobs", "/messages/batches")
             kind = "results" if path.endswith(("/content", "/results", ":download")) else "read"
-            if in_list or not self._refuse(kind):
+            if not self._refuse("list" if in_list else kind):
                 self._get(path)
 
     def do_POST(self) -> None:

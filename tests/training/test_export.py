@@ -106,6 +106,23 @@ def test_a_batch_is_exported_with_the_rows_that_it_was_made_of(shell):  # noqa: 
     assert KEY not in (shell.desk.folder / "train.jsonl").read_text()
 
 
+def test_messages_of_one_role_are_one_turn_and_a_begun_answer_is_left_out(shell):  # noqa: F811
+    turns = (("system", "Be kind."), ("developer", "Be brief."), ("user", "One."), ("user", "Two?"))
+    said = [{"role": role, "content": text} for role, text in turns]
+    begun = [said[2], {"role": "assistant", "content": "Because"}]
+    rows = "".join(json.dumps({"messages": one}) + "\n" for one in (said, begun))
+    (shell.desk.folder / "in.jsonl").write_text(rows)
+    shell.run("batch", "in.jsonl", "out.jsonl", "-m", "ann", "--system", "Be true.")
+
+    done = shell.run("export", "train.jsonl", "--batch", "out.jsonl")
+
+    (row,) = rows = read_lines(shell.desk.folder / "train.jsonl")
+    check_sft_rows(rows)
+    texts = [one["content"] for one in row["messages"]]
+    assert texts[:2] == ["Be true.\n\nBe kind.\n\nBe brief.", "One.\n\nTwo?"]
+    assert "Left out: 1 continuing a given beginning." in done.err
+
+
 def test_what_has_the_form_of_a_key_is_not_written(shell):  # noqa: F811
     key = "sk-proj-abcdefghijklmnopqrstuvwx1234567890ABCD"
     shell.run("ask", "--quiet", f"What is {key} good for?")

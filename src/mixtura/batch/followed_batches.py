@@ -108,6 +108,8 @@ async def wait_until_over(batches: Batches, form: BatchForm, batch: FollowedBatc
         except TimeIsUpError:
             raise
         except PASSING:
+            if batches.mode == "only" and await batches.seconds_left() <= 0:
+                raise TimeIsUpError("the time limit for batches is reached") from None
             left = LONGEST_POLL
         except (MalformedError, RejectedError):
             odd += 1  # the batch is paid: one odd reply does not give it up

@@ -27,7 +27,7 @@ from mixtura.batch.followed_batches import (
 from mixtura.batch.provider_fields import GONE
 from mixtura.batch.provider_forms import BatchForm, ProviderBatchRow, RowResult
 from mixtura.catalog.batch_terms import BatchTerms
-from mixtura.core.errors import ModelError, RejectedError
+from mixtura.core.errors import ModelError, QuotaError, RejectedError
 from mixtura.core.text import to_one_line
 from mixtura.storage.batch_journal import SubmittedBatch
 
@@ -35,8 +35,8 @@ LOOKS = (0.0, 1.0, 3.0)
 """Seconds before each of the first looks for a batch that may have been made."""
 LATER_LOOKS = 5.0
 """Seconds between the looks after them, until the provider's list is no longer behind."""
-SUBMISSIONS = 5
-"""Times in a row that a provider may fail to take a batch."""
+SUBMISSIONS = 10
+"""Times in a row that a provider may fail to take a batch: five minutes."""
 _LOG = logging.getLogger("mixtura.batches")
 
 
@@ -221,7 +221,10 @@ class EndpointBatches:
             if len(looks) == 1 and time.monotonic() < until:
                 looks.append(min(LATER_LOOKS, until - time.monotonic()))
             try:
-                found = await self._form.find(record.tag, record.file, record.size, record.made)
+                async with asyncio.timeout(await self._seconds_to_look()):
+                    found = await self._form.find(record.tag, record.file, record.size, record.made)
+            except TimeoutError:  # it stays in the journal as one that may be there
+                raise TimeIsUpError("the time limit for batches is reached") from None
             except PASSING:
                 looks[0] = min(2 * looks[0] + 1, LONGEST_POLL)
                 continue
@@ -232,13 +235,21 @@ class EndpointBatches:
         await self._forget(batch)
         return False
 
+    async def _seconds_to_look(self) -> float | None:
+        """None where it must be known: what may be paid is not asked live."""
+        if self._batches.mode != "only":
+            return None
+        return max(0.0, await self._batches.seconds_left())
+
     async def _not_taken(self, batch: FollowedBatch, error: ModelError) -> bool:
         """False where it may be tried again later; raises *error* where that is of no use."""
         await self._forget(batch)
         self._failures += 1
-        if not isinstance(error, PASSING) or self._failures >= SUBMISSIONS:
+        passes = isinstance(error, PASSING) and not isinstance(error, QuotaError)
+        if not passes or self._failures >= SUBMISSIONS:
             raise error
-        await asyncio.sleep(min(self._batches.poll * 2**self._failures, LONGEST_POLL))
+        wait = max(self._batches.poll * 2**self._failures, getattr(error, "retry_after", None) or 0)
+        await asyncio.sleep(min(wait, LONGEST_POLL))
         return False
 
     async def _note_batch(self, batch: FollowedBatch, **changes: str) -> None:

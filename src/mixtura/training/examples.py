@@ -95,6 +95,8 @@ class ExampleFilter:
             return "with tools"
         if not all(map(_is_text, example.messages)):
             return "with pictures or files"
+        if example.messages[-1].role == "assistant":
+            return "continuing a given beginning"
         if not example.answer.strip():
             return "without a text"
         if example.degraded and not self.degraded:
@@ -117,7 +119,7 @@ def build_training_lines(example: TrainingExample, form: Form) -> list[JsonObjec
     The example as TRL's conversational data sets have it: ``messages``, or one line with
     ``prompt``, ``chosen`` and ``rejected`` for each preference.
     """
-    prompt = [_message_line(one.role, one.text) for one in example.messages]
+    prompt = _join_turns(example.messages)
     provenance = example.provenance()
     if form == "sft":
         answer = _message_line("assistant", example.answer)
@@ -132,6 +134,19 @@ def build_training_lines(example: TrainingExample, form: Form) -> list[JsonObjec
         }
         for pair in example.preferences
     ]
+
+
+def _join_turns(messages: Sequence[Message]) -> list[JsonObject]:
+    """Messages of one role that follow each other are one: chat templates want turns."""
+    lines: list[JsonObject] = []
+    for one in messages:
+        line = _message_line(one.role, one.text)
+        if lines and lines[-1]["role"] == line["role"]:
+            texts = filter(None, (lines[-1]["content"], line["content"]))
+            lines[-1]["content"] = "\n\n".join(texts)
+        else:
+            lines.append(line)
+    return lines
 
 
 def _message_line(role: str, text: str) -> JsonObject:
