@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from mixtura.batch.call_journal import CallJournal
@@ -117,7 +118,7 @@ class WorkerPool:
         self._draining = True
         for slot in self._slots:
             if slot.actor is not None:
-                slot.actor.drain.remote()
+                self._deliver(slot.actor.drain.remote)
 
     def endpoints(self) -> tuple[EndpointProgress, ...]:
         """How busy the endpoints are, with the calls of all workers."""
@@ -226,7 +227,7 @@ class WorkerPool:
         slot.unsent.clear()
         await self._start_worker(slot)
         if self._draining:
-            slot.actor.drain.remote()
+            self._deliver(slot.actor.drain.remote)
         # Those that came meanwhile wait as unsent: nothing else would send them.
         slot.unsent[:0] = [task for task, _ in rows]
         self._send(slot)
@@ -258,15 +259,18 @@ class WorkerPool:
     def _send(self, slot: _Slot) -> None:
         if slot.name and slot.unsent:
             rows, slot.unsent = slot.unsent, []
-            sending = asyncio.create_task(self._deliver(slot.actor, rows))
-            self._sending.add(sending)
-            sending.add_done_callback(self._sending.discard)
+            self._deliver(partial(slot.actor.add_rows.remote, rows))
 
-    async def _deliver(self, actor: Any, rows: list[RowTask]) -> None:
-        """Give rows to a worker, again while it cannot be reached: it takes each of them once."""
+    def _deliver(self, ask: Callable[[], Any]) -> None:
+        """Ask a worker for something that may be asked twice, again while it cannot be reached."""
+        sending = asyncio.create_task(self._ask_until_heard(ask))
+        self._sending.add(sending)
+        sending.add_done_callback(self._sending.discard)
+
+    async def _ask_until_heard(self, ask: Callable[[], Any]) -> None:
         while True:
             try:
-                await actor.add_rows.remote(rows)
+                await ask()
             except Exception as error:  # noqa: BLE001 - who waits is told, or would wait for ever
                 if self._cluster.is_passing(error):
                     await asyncio.sleep(0.2)
