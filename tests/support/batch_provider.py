@@ -335,8 +335,9 @@ class _Handler(QuietHandler):
         return {**shown, "done": True, "response": told}
 
     def _google_rows(self, batch: Any) -> Iterator[Any]:
-        good, bad, _ = self._split(batch)
+        good, bad, left = self._split(batch)
         for row, came in (
+            *((row, {}) for row in left),
             *((row, {"response": google_answer(row["body"])}) for row in good),
             *((row, {"error": {"code": 13, "message": "it broke"}}) for row in bad),
         ):

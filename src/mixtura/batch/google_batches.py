@@ -164,13 +164,16 @@ def _row_result(data: Any) -> RowResult:
     name = _batch_details(data).get("key")
     if not isinstance(name, str):
         raise MalformedError("a result of a provider's batch has no key")
-    if error := read_object(data, "error"):
+    if error := read_object(data, "error") or read_object(data, "status"):
         code: Any = error.get("code")
         status = _STATUSES.get(code, 500) if isinstance(code, int) else 500
         words = read_words(error.get("message"), "the provider gave no reason").decode()
         said = {"error": {"message": words}}
         return RowResult(name, status, msgspec.json.encode(said))
-    answer = _chat_completion(read_object(data, "response"))
+    response = read_object(data, "response")
+    if not response:  # an empty answer would be taken for one that a filter has withheld
+        return RowResult(name, 0, b"no response")
+    answer = _chat_completion(response)
     return RowResult(name, 200, msgspec.json.encode(answer))
 
 
