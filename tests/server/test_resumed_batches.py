@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import dataclass
+from pathlib import Path
 
 from mixtura.batch.journaled_models import SharedJournaledModels
 from mixtura.models.fake import Scripted
 from mixtura.server.batch_object import new_batch
 from mixtura.server.batch_run import BatchRun, BatchServices
 from mixtura.server.metrics import BatchCounts
+from mixtura.storage.interfaces import Store
 from mixtura.storage.kept_batches import BatchStore, KeptBatch
 from mixtura.storage.kept_files import FileStore, KeptFile
+from mixtura.storage.run_record import Record
 from tests.server.test_batches import (
     OVER,
     URL,
@@ -62,28 +66,82 @@ def test_a_batch_waits_for_a_model_that_lacks_its_key_after_a_restart(tmp_path):
             assert batch.request_counts.completed == 60
 
 
-def test_a_batch_that_another_process_has_begun_meanwhile_is_not_cancelled(stores, tmp_path):
-    files, batches = FileStore(stores.open()), BatchStore(stores.open())
-    data = lines(row(1), row(2))
-    now = time.time()
-    files.add_file(KeptFile("file-1", "", "batch", "in", now, None, len(data)), [data])
+@dataclass
+class KeptHere:
+    """A batch of two rows in a store, and what runs it."""
+
+    store: Store
+    folder: Path
+    kept: KeptBatch
+    shared: BatchServices
+
+    def run(self, build_model) -> Record:
+        """The batch as it is once it was carried out."""
+        asyncio.run(BatchRun(self.kept, self.folder, self.shared).carry_out(build_model))
+        found = self.shared.batches.get_batch("batch_1")
+        assert found is not None
+        return found.body
+
+
+def keep_batch(stores, folder, **changes) -> KeptHere:
+    store = stores.open()
+    files, batches = FileStore(store), BatchStore(store)
+    parts, now = [lines(row(1)), lines(row(2))], time.time()
+    size = sum(map(len, parts))
+    files.add_file(KeptFile("file-1", "", "batch", "in", now, None, size), parts)
     asked = {"input_file_id": "file-1", "endpoint": URL, "completion_window": "24h"}
-    kept = KeptBatch("batch_1", "", now, "validating", new_batch("batch_1", asked))
+    body = new_batch("batch_1", asked) | changes
+    kept = KeptBatch("batch_1", "", now, body["status"], body)
     batches.add_batch(kept, most=5)
     shared = BatchServices(
         batches, files, SharedJournaledModels(2), lambda *_: 0.0, BatchCounts(),
         days=1, most_rows=9, most_row_bytes=9999,
     )  # fmt: skip
+    return KeptHere(store, folder, kept, shared)
+
+
+def build_fake(name):
+    return Scripted(name, ["So.", "So."])
+
+
+def test_a_batch_that_another_process_has_begun_meanwhile_is_not_cancelled(stores, tmp_path):
+    here = keep_batch(stores, tmp_path)
 
     def build_model(name):
         # The other process has checked the same rows just before this one writes that down.
-        begun = {**kept.body, "status": "in_progress", "model": name}
-        batches.change_batch("batch_1", begun, before=("validating",))
-        return Scripted(name, ["So.", "So."])
+        begun = {**here.kept.body, "status": "in_progress", "model": name}
+        here.shared.batches.change_batch("batch_1", begun, before=("validating",))
+        return build_fake(name)
 
-    run = BatchRun(kept, tmp_path, shared)
-    asyncio.run(run.carry_out(build_model))
+    done = here.run(build_model)
 
-    done = batches.get_batch("batch_1")
-    assert done.status == "completed"
-    assert done.body["request_counts"]["completed"] == 2
+    assert (done["status"], done["request_counts"]["completed"]) == ("completed", 2)
+
+
+def test_a_part_of_an_input_is_not_asked_for_the_whole(stores, tmp_path):
+    here = keep_batch(stores, tmp_path)
+    with here.store.transaction() as db:  # as it is deleted while it is read
+        db.execute("DELETE FROM file_parts WHERE number = 1")
+
+    done = here.run(build_fake)
+
+    assert (done["status"], done["errors"]["data"][0]["code"]) == ("failed", "file_not_found")
+
+
+def test_a_batch_whose_time_is_over_before_it_begins_asks_nothing(stores, tmp_path):
+    here = keep_batch(stores, tmp_path, expires_at=1)
+
+    done = here.run(lambda name: here.shared.models(Scripted(name), name))
+
+    assert done["status"] == "expired"
+    assert done["output_file_id"] is None
+    assert done["error_file_id"]
+
+
+def test_a_batch_that_is_cancelled_before_its_rows_are_checked_ends_without_files(stores, tmp_path):
+    (tmp_path / "input.jsonl").write_bytes(b"{half of a")  # a killed process was copying it
+    here = keep_batch(stores, tmp_path, status="cancelling", cancelling_at=1)
+
+    done = here.run(build_fake)
+
+    assert (done["status"], done["error_file_id"]) == ("cancelled", None)
