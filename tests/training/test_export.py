@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
+from datetime import UTC, datetime
 
 import pytest
 
+from mixtura.core.types import Message
+from mixtura.training.examples import TrainingExample, build_training_lines
 from tests.support.batches import read_lines, write_rows
 from tests.support.loopback import Answer
+from tests.support.paths import ROOT
 from tests.support.recorded_runs import KEY
 from tests.support.shell import desk, shell  # noqa: F401 - fixtures
 
@@ -170,6 +175,32 @@ def test_the_file_loads_as_a_data_set(shell):  # noqa: F811
 
     check_sft_rows(list(rows))
     assert rows.column_names == ["messages", "provenance"]
+
+
+def test_a_large_file_loads_as_the_guide_says_though_types_show_late(tmp_path, monkeypatch):
+    datasets = pytest.importorskip("datasets", reason="the package datasets is not installed")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    long = (Message("user", "x" * 300_000),)
+    with (tmp_path / "train.jsonl").open("w") as file:
+        for number in range(45):  # more than is read for the types
+            known = number == 44
+            example = TrainingExample(
+                "run", "r", long, "So.", "team", ["ann"] if known else [], datetime.now(UTC),
+                0.5 if known else None, ("a failure",) if known else (),
+            )  # fmt: skip
+            (line,) = build_training_lines(example, "sft")
+            file.write(json.dumps(line) + "\n")
+    (code,) = re.findall(
+        r"```py\n(.*?)```", (ROOT / "docs/guides/training-data.md").read_text(), re.DOTALL
+    )
+
+    names: dict = {}
+    exec(code.replace("rows = rows.remove", "whole, rows = rows, rows.remove"), names)
+
+    assert names["rows"].column_names == ["messages"]
+    assert names["whole"][44]["provenance"]["cost_usd"] == 0.5
+    assert names["whole"][0]["provenance"]["cost_usd"] is None
 
 
 @pytest.mark.parametrize(
