@@ -88,7 +88,8 @@ def test_what_finds_a_providers_queue_full_goes_out_later_in_smaller_batches(fol
 
         assert done.code == 0, done.err
         assert len(answers(folder)) == ROWS
-        assert [len(one["rows"]) for one in fake.batches.values()] == [4, 2, 2, 1, 1]
+        sizes = [len(one["rows"]) for one in fake.batches.values()]
+        assert (sizes[:3], sum(sizes[3:])) == ([4, 2, 2], 2)
         assert (fake.paid_twice, len(fake.live)) == ([], 0)
 
 

@@ -280,7 +280,7 @@ class EndpointBatches:
         if remote.full:
             await self._ask_later(batch)
             return
-        self._full = 0
+        self._full, self._rows = 0, min(2 * self._rows, self._terms.rows)
         left = [one.call for one in batch.waiting.values()]
         if remote.failure:
             await self._forget(batch)
