@@ -120,6 +120,11 @@ async def wait_until_over(batches: Batches, form: BatchForm, batch: FollowedBatc
         wait = min(wait * 1.5, LONGEST_POLL)
 
 
+async def seconds_to_look(batches: Batches) -> float | None:
+    """How long one is looked for; None where it must be known, since calls may be made live."""
+    return max(0.0, await batches.seconds_left()) if batches.mode == "only" else None
+
+
 async def read_results(
     form: BatchForm, batch: FollowedBatch, remote: RemoteBatch, wait: float
 ) -> None:

@@ -22,6 +22,7 @@ from mixtura.batch.followed_batches import (
     WaitingCall,
     let_calls_come,
     read_results,
+    seconds_to_look,
     wait_until_over,
 )
 from mixtura.batch.provider_fields import GONE
@@ -54,8 +55,7 @@ class EndpointBatches:
         self._gathered: dict[str, WaitingCall] = {}
         self._gathering: asyncio.Task[None] | None = None
         self._failures = 0
-        self._full = 0
-        """Batches in a row that were refused since the provider had enough of ours in its queue."""
+        self._full = 0  # batches in a row that found the provider's queue full
         self._rows = terms.rows
         self._earlier: dict[str, SubmittedBatch] | None = None
         self.following: dict[str, FollowedBatch] = {}
@@ -166,11 +166,10 @@ class EndpointBatches:
                 again, batch.waiting = batch.waiting, {}
                 self._gather_again(again.values())
         except RejectedError as error:  # of the batch: a call of it may be right all the same
+            said = f"the provider refused a request about a batch: {to_one_line(error)}"
+            _LOG.warning("%s", said)
             batch.closed = True
-            _LOG.warning("the provider refused a request about a batch: %s", to_one_line(error))
-            batch.fail_waiting(
-                NotAskedError(f"the provider refused a request about a batch: {error}")
-            )
+            batch.fail_waiting(NotAskedError(said))
         except Exception as error:  # noqa: BLE001 - who waits is told, or would wait for ever
             batch.closed = True
             batch.fail_waiting(error)
@@ -221,7 +220,7 @@ class EndpointBatches:
             if len(looks) == 1 and time.monotonic() < until:
                 looks.append(min(LATER_LOOKS, until - time.monotonic()))
             try:
-                async with asyncio.timeout(await self._seconds_to_look()):
+                async with asyncio.timeout(await seconds_to_look(self._batches)):
                     found = await self._form.find(record.tag, record.file, record.size, record.made)
             except TimeoutError:  # it stays in the journal as one that may be there
                 raise TimeIsUpError("the time limit for batches is reached") from None
@@ -234,12 +233,6 @@ class EndpointBatches:
             del looks[0]
         await self._forget(batch)
         return False
-
-    async def _seconds_to_look(self) -> float | None:
-        """None where it must be known: what may be paid is not asked live."""
-        if self._batches.mode != "only":
-            return None
-        return max(0.0, await self._batches.seconds_left())
 
     async def _not_taken(self, batch: FollowedBatch, error: ModelError) -> bool:
         """False where it may be tried again later; raises *error* where that is of no use."""
@@ -272,8 +265,7 @@ class EndpointBatches:
             batch.closed = True
             await read_results(self._form, batch, remote, self._batches.poll)
         except RejectedError as error:
-            # With any other status it is there, and paid: a later process may read it. Those that
-            # came before may not be kept yet: they stay in the journal, too.
+            # Else a later process may read it; and those that came may not be kept yet.
             if error.status in GONE:
                 await self.forget_calls([one.call for one in batch.waiting.values()])
             raise
