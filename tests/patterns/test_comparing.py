@@ -212,6 +212,26 @@ def test_open_texts_are_compared_pair_by_pair(same, calls):
     assert model.call_count == 8
 
 
+@pytest.mark.parametrize("extract", ["number", "text"])
+def test_scouts_that_were_cut_off_agree_with_nobody(extract):
+    strong = repeats("strong", *['{"same": 1}'] * (extract == "text"), "mine", "final")
+    scouts = (Scripted(f"m{i}", [said("It is 7", f"m{i}", "length")]) for i in (1, 2))
+    model = Gate(layers=layer(*scouts), aggregator=Aggregator(strong), extract=extract)
+
+    assert run(model.complete(ASK)).text == "final"
+
+
+def test_of_open_texts_the_one_that_most_are_the_same_as_goes_out():
+    def same(request):
+        one, other = drafts_in(request)
+        return json.dumps({"same": int(one[0] == other[0])})
+
+    strong = Scripted("strong", [same] * 10)
+    model = gate(strong, "a", "a too", "b", "b too", "b as well", threshold=0.4)
+
+    assert run(model.complete(ASK)).text == "b"
+
+
 def test_a_comparison_without_a_verdict_opens_the_gate_and_is_said():
     strong = repeats("strong", "Hm.", "Hm.", "mine", "final")
 
