@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from mixtura.core.agreement import Agreement, Support
@@ -64,6 +64,8 @@ class FinalStep:
         """The last layer's, in the order of its proposers."""
         self.drafts: KeptDrafts | None = None
         """Proposals that are there already and are not asked for again."""
+        self.proposer_layers = 0
+        """How many of the run's layers are those of the proposers."""
         self.report: Completion | None = None
         """A report on the proposals, for whoever reads them next; set by patterns that have one."""
         self.emit = emit
@@ -87,6 +89,15 @@ class FinalStep:
         """Reports events as those of the last step's position."""
         position = Position(self.depth, 0, "aggregator")
         return with_position(self.emit, position) if self.emit else None
+
+    def layers_to_ask(self, layers: Sequence[Layer]) -> Iterator[tuple[int, Layer]]:
+        """
+        The pattern's *layers* with their numbers, from 1; without those of which there is nothing
+        where nobody is asked again.
+        """
+        for depth, layer in enumerate(layers, start=1):
+            if not (self.drafts and self.drafts.passes_over(depth)):
+                yield depth, layer
 
     def add_notices(self, *degraded: str) -> None:
         """Say what made the answer worse than it could have been."""
@@ -177,7 +188,8 @@ class FinalStep:
         layout: Synthesis | None = None,
     ) -> LayerResult:
         """
-        Call *layer* for texts that are not the answer, as layer *depth* of the run.
+        Call *layer* for texts that are not the answer, as layer *depth* of the run. Proposals of
+        the pattern's layers that are there already are not asked for again.
 
         Each reads *shown* and what proposers see of the request. *answers*: one of the texts may
         be chosen as the answer, so the caller's sampling, tools and response format apply to each.
@@ -187,8 +199,9 @@ class FinalStep:
         synthesis = keep_turn_order(synthesis) if answers else synthesis
         show = make_prompt_builder(synthesis, self.request if answers else self.advice_request)
         return await run_proposer_layer(
-            layer, show, shown, depth=depth, emit=self.emit, answers=answers
-        )
+            layer, show, shown, depth=depth, emit=self.emit, answers=answers,
+            drafts=self.drafts if depth <= self.proposer_layers else None,
+        )  # fmt: skip
 
     async def ask_readers(
         self,

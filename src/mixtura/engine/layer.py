@@ -97,16 +97,14 @@ async def run_layers(
         if control and control.is_answering_now:
             skipped = f"layer {depth} was passed over: an answer was asked for before it"
             return LayersResult(down.proposals, (*down.degraded, skipped))
-        if drafts and not drafts.asks_missing and not drafts.has_layer(depth):
-            continue  # nothing of it was written, and nobody is asked
+        if drafts and drafts.passes_over(depth):
+            continue
         result = await run_proposer_layer(
             layer, build_prompt, down.proposals, depth=depth, emit=emit, answers=last, drafts=drafts
         )
         # The chosen proposal carries its own notices.
         less = result.notices(depth, drafts=not last)
         down = LayersResult(result.proposals, (*down.degraded, *less))
-    if drafts and not drafts.asks_missing and not down.proposals:
-        raise QuorumNotMetError(len(layers), 1, 0, ())
     return down
 
 

@@ -76,7 +76,7 @@ class Adaptive(AggregatedPattern):
         """
         before: tuple[Completion, ...] = ()
         notices: list[str] = []
-        for depth, layer in enumerate(self.layers, start=1):
+        for depth, layer in step.layers_to_ask(self.layers):
             result = await step.ask_layer(layer, before, depth=depth)
             notices += result.notices(depth)
             now = result.proposals

@@ -75,7 +75,7 @@ class Modes(Pattern):
         programs: list[str] = []
         notices: list[str] = []
         question = last_question(step.request)
-        for depth, layer in enumerate(self.layers, start=1):
+        for depth, layer in step.layers_to_ask(self.layers):
             try:
                 result = await step.ask_layer(_with_modes(layer), (), depth=depth, answers=True)
             except QuorumNotMetError as error:

@@ -84,7 +84,7 @@ class Residual(AggregatedPattern):
         before: tuple[Completion, ...] = ()
         notices: list[str] = []
         unchanged = 0
-        for depth, layer in enumerate(self.layers, start=1):
+        for depth, layer in step.layers_to_ask(self.layers):
             layout = show_with_changes(step.report) if step.report else None
             result = await step.ask_layer(layer, before, depth=depth, layout=layout)
             notices += result.notices(depth)

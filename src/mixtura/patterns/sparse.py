@@ -81,7 +81,7 @@ class Sparse(AggregatedPattern):
         """
         kept: tuple[Completion, ...] = ()
         notices: list[str] = []
-        for depth, layer in enumerate(self.layers, start=1):
+        for depth, layer in step.layers_to_ask(self.layers):
             result = await step.ask_layer(layer, kept, depth=depth)
             notices += result.notices(depth)
             kept, problems = await self._choose_proposals(step, result.proposals, depth)

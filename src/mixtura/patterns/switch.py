@@ -68,7 +68,7 @@ class Switch(Pattern):
         """
         proposals: tuple[Completion, ...] = ()
         notices: list[str] = []
-        for depth, layer in enumerate(self.layers, start=1):
+        for depth, layer in step.layers_to_ask(self.layers):
             try:
                 result = await step.ask_layer(layer, (), depth=depth, answers=True)
             except QuorumNotMetError as error:
