@@ -1,12 +1,33 @@
-"""What every pattern does with proposals that were paid for already, in an earlier run."""
+"""Patterns with proposals that were paid for already, and with those that are there by now."""
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
-from mixtura import KeptDrafts, QuorumNotMetError, Recorder, reuse_drafts
+from mixtura import (
+    Aggregator,
+    ControlError,
+    KeptDrafts,
+    Layer,
+    Proposer,
+    QuorumNotMetError,
+    Recorder,
+    RunControl,
+    ask,
+    control_run,
+    reuse_drafts,
+)
 from mixtura.engine.kept_drafts import list_seats
+from mixtura.models.fake import echo, slow_model
+from mixtura.patterns.adaptive import Adaptive
+from mixtura.patterns.modes import Modes
+from mixtura.patterns.residual import Residual
+from mixtura.patterns.sparse import Sparse
+from mixtura.patterns.switch import Switch
 from tests.conftest import run
+from tests.support.pattern_models import repeats
 from tests.support.pattern_teams import MEMBERS, NAMES, Cast, build_team, question
 
 SEVERAL_LAYERS = [name for name in NAMES if name in ("switch", "modes", "adaptive", "residual")]
@@ -62,3 +83,33 @@ def test_without_any_proposal_nobody_is_asked_and_there_is_no_answer(name, tmp_p
         run(build_team(name, tmp_path, cast).complete(question(name)))
 
     assert cast.asked == []
+
+
+async def answer_as_soon_as_may_be(mixture):
+    control = RunControl()
+    with control_run(control):
+        task = asyncio.create_task(mixture.complete(ask("Why?")))
+    while not task.done():
+        try:
+            control.answer_now()
+            break
+        except ControlError:  # nothing is there yet
+            await asyncio.sleep(0)
+    async with asyncio.timeout(60):
+        return await task
+
+
+@pytest.mark.parametrize("kind", [Adaptive, Residual, Sparse, Switch, Modes])
+def test_an_answer_now_waits_for_no_further_layer_of_any_pattern(kind):
+    second = repeats("second", "later")
+    layers = (
+        Layer((Proposer(echo("quick")), Proposer(slow_model(3600.0)))),
+        Layer((Proposer(second, samples=2),)),
+    )
+    writer = {} if kind in (Switch, Modes) else {"aggregator": Aggregator(echo("chief"))}
+
+    answer = asyncio.run(answer_as_soon_as_may_be(kind(layers=layers, **writer)))
+
+    assert answer.text
+    assert not second.asked
+    assert "layer 2 was passed over: an answer was asked for before it" in answer.degraded

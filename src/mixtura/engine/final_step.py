@@ -23,7 +23,7 @@ from mixtura.core.roles import Aggregator, Layer, Proposer
 from mixtura.core.types import Completion, Request, Sampling, seed_of_draw
 from mixtura.engine.aggregator import run_aggregator
 from mixtura.engine.kept_drafts import KeptDrafts
-from mixtura.engine.layer import LayerResult, run_proposer_layer
+from mixtura.engine.layer import LayerResult, find_reason_to_end, run_proposer_layer
 from mixtura.engine.prompt_builder import make_prompt_builder
 from mixtura.prompts.synthesis import Synthesis, keep_turn_order
 
@@ -93,9 +93,12 @@ class FinalStep:
     def layers_to_ask(self, layers: Sequence[Layer]) -> Iterator[tuple[int, Layer]]:
         """
         The pattern's *layers* with their numbers, from 1; without those of which there is nothing
-        where nobody is asked again.
+        where nobody is asked again, and those that an answer asked for by now does not wait for.
         """
         for depth, layer in enumerate(layers, start=1):
+            if skipped := find_reason_to_end(depth):
+                self.add_notices(skipped)
+                return
             if not (self.drafts and self.drafts.passes_over(depth)):
                 yield depth, layer
 

@@ -93,9 +93,7 @@ async def run_layers(
     build_prompt = make_prompt_builder(synthesis, request)
     for depth, layer in enumerate(layers, start=1):
         last = answers and depth == len(layers)
-        control = current_control() if depth > 1 and not answers else None
-        if control and control.is_answering_now:
-            skipped = f"layer {depth} was passed over: an answer was asked for before it"
+        if not answers and (skipped := find_reason_to_end(depth)):
             return LayersResult(down.proposals, (*down.degraded, skipped))
         if drafts and drafts.passes_over(depth):
             continue
@@ -106,6 +104,14 @@ async def run_layers(
         less = result.notices(depth, drafts=not last)
         down = LayersResult(result.proposals, (*down.degraded, *less))
     return down
+
+
+def find_reason_to_end(depth: int) -> str:
+    """Why layer *depth* and those behind it are not asked any more; empty where they are."""
+    control = current_control() if depth > 1 else None
+    if control is None or not control.is_answering_now:
+        return ""
+    return f"layer {depth} was passed over: an answer was asked for before it"
 
 
 async def run_proposer_layer(
