@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import combinations
 
 import pytest
@@ -30,6 +31,7 @@ from mixtura.patterns.recursive import Recursive
 from tests.conftest import run
 from tests.support.pattern_models import (
     ASK,
+    TOOL,
     drafts_in,
     prefers,
     repeats,
@@ -365,6 +367,17 @@ def test_draws_of_one_step_have_numbers_and_seeds_of_their_own():
 
     assert [request.draw for request in writer.asked] == [0, 1, 2, 3]
     assert [request.sampling.seed for request in writer.asked] == [5, 6, 7, 8]
+
+
+def test_a_draft_that_saw_no_tools_is_no_answer_to_a_request_with_tools():
+    away = [UnavailableError("away")] * 2
+    request = replace(ASK, tools=(TOOL,))
+
+    with pytest.raises(UnavailableError):
+        run(recursive(Scripted("w", ["q0", "q1", *away]), 2).complete(request))
+
+    first = run(recursive(down(), 2).complete(request))
+    assert first.text == "p0"  # of the members, which were offered the tools
 
 
 def test_where_a_whole_step_fails_the_vote_is_over_the_texts_before_it():
