@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from mixtura.billing.typical_answer import estimate_typical_answer
+from mixtura.models.fake import echo
+from mixtura.patterns.agreement import AgreementReported
 from tests.support.golden_prompts import COMMAND, FOLDER, golden_names, play
-from tests.support.pattern_teams import NAMES
+from tests.support.pattern_teams import NAMES, Cast, build_team
 
 
 @pytest.mark.parametrize("name", golden_names())
@@ -27,3 +30,29 @@ def test_a_run_that_needs_them_all_makes_the_calls_that_were_planned(name):
     made, most = head.removesuffix(".").split(" calls; at most ")
 
     assert int(made) == int(most)
+
+
+DEEPER = {"sparse": 3, "adaptive": 5, "residual": 4}
+"""Calls one after another where a judge chooses, or a report is made, between the layers."""
+
+
+@pytest.mark.parametrize("name", DEEPER)
+def test_what_waits_for_a_judge_between_the_layers_is_planned_so(name, tmp_path):
+    team = build_team(name, tmp_path, Cast())
+
+    assert estimate_typical_answer(team).calls_in_chain == DEEPER[name]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_report_of_agreement_comes_after_the_answer_and_reads_proposals(name, tmp_path):
+    team = build_team(name, tmp_path, Cast())
+    model = AgreementReported.of(team, echo("reporter"))
+    calls = model.planned_calls()
+
+    if team.reports_agreement:
+        assert len(calls) == len(team.planned_calls())
+        return
+    assert all(calls[number].proposes for number in calls[-1].reads)
+    assert len(calls[-1].reads) >= team.layers[-1].call_count
+    chains = [estimate_typical_answer(one).calls_in_chain for one in (team, model)]
+    assert chains[1] == chains[0] + 1

@@ -184,6 +184,15 @@ def plan_layer_calls(layers: Sequence[Layer], *, answers: bool = False) -> list[
     return rows
 
 
+def find_proposers(composite: Composite, calls: Sequence[PlannedCall]) -> list[int]:
+    """
+    The positions, among its planned *calls*, of those of the proposers of *composite*, in their
+    order: some plan other calls between their layers. Where none is marked, they are the first.
+    """
+    marked = [number for number, call in enumerate(calls) if call.proposes]
+    return marked or list(range(sum(layer.call_count for layer in composite.layers)))
+
+
 def plan_layers_in_turn(layers: Sequence[Layer]) -> list[PlannedCall]:
     """The calls of layers of which none reads another, but waits for it; each may answer."""
     calls: list[PlannedCall] = []

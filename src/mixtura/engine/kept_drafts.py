@@ -11,7 +11,7 @@ from mixtura.core.call_ledger import open_ledger
 from mixtura.core.context_values import hold_value
 from mixtura.core.errors import ModelError
 from mixtura.core.events import CallStarted, Emit, Failure, Notice, Position, Proposal
-from mixtura.core.roles import Composite, Layer
+from mixtura.core.roles import Composite, Layer, find_proposers
 from mixtura.core.types import Completion, Request
 
 KEPT_NOTICE = "written in an earlier run: not asked and not paid for again"
@@ -45,8 +45,7 @@ class KeptDrafts:
 
     def find_calls_not_made(self, composite: Composite) -> list[int]:
         """The positions of *composite*'s planned calls that are not made and cost nothing."""
-        # Some patterns plan calls of a judge between their layers.
-        proposers = [i for i, call in enumerate(composite.planned_calls()) if call.proposes]
+        proposers = find_proposers(composite, composite.planned_calls())
         return [
             number
             for number, seat in zip(proposers, list_seats(composite.layers), strict=False)

@@ -60,14 +60,17 @@ class Sparse(AggregatedPattern):
         """Each layer, its judge's choice, and the answer; who is kept is not known beforehand."""
         rows: list[PlannedCall] = []
         reads: tuple[int, ...] = ()
+        choice: tuple[int, ...] = ()
         for layer in self.layers:
             begun = len(rows)
-            rows += [replace(call, reads=reads) for call in plan_layer_calls([layer])]
-            every = tuple(range(begun, len(rows)))
+            rows += [replace(call, reads=reads, after=choice) for call in plan_layer_calls([layer])]
+            every, choice = tuple(range(begun, len(rows))), ()
             if self.judge and len(every) > self.keep:
+                choice = (len(rows),)
                 rows.append(PlannedCall(self.judge, self.judging, reads=every))
             reads = every[: self.keep]
-        return [*rows, *self.planned_final_calls(reads)]
+        last = self.planned_final_calls(reads)
+        return [*rows, *(replace(call, after=(*choice, *call.after)) for call in last)]
 
     def final_calls(self, reads: tuple[int, ...]) -> Sequence[PlannedCall]:
         last = self.aggregator
