@@ -13,6 +13,7 @@ from mixtura.core.types import Completion, Message
 from mixtura.models.fake import Scripted, failing_model
 from mixtura.patterns import Chosen
 from mixtura.patterns.answer_groups import group_by_answer, largest_group
+from mixtura.patterns.combine import Combine
 from mixtura.patterns.mux import Mux
 from mixtura.patterns.switch import Switch, weigh_answers
 from mixtura.patterns.weighted import Weighted, softmax, weigh_truths
@@ -102,6 +103,13 @@ def test_a_member_that_lost_its_other_draws_is_not_sure_of_the_one_that_is_left(
 
     assert answer.text == "Answer: 7"
     assert "2 of 3 draws of whole say 7" in str(events)
+
+
+def test_draws_that_were_lost_make_no_member_of_a_learned_vote_surer():
+    members = [loses("half", 9, 2), draws("whole", 7, 7, 8)]
+    chooser = Combine("number", weights={"surest": 1.0})
+
+    assert run(Chosen.of(members, chooser).complete(ASK)).text == "Answer: 7"
 
 
 def test_without_any_answer_the_closest_to_the_others_is_taken_and_that_is_said():

@@ -98,6 +98,11 @@ _FAREWELL = re.compile(
     r"|if you (?:have|need|would|want))\b[^\n]*$"
 )
 """What a model says to its reader at the end: a number in it is no answer."""
+_CONFIDENCE = re.compile(
+    r"(?im)(?:^[^\w\n]*|[;,.|(]\s*)(?:my )?confidence(?: level| score)?"
+    r"[^\w\n]{0,6}(?:is )?[0-9.]+ ?%?[^\n]*$"
+)
+"""How sure a model says that it is: no answer either."""
 
 
 def parse_answer_value(part: str, *, last: bool = False) -> Fraction | None:
@@ -158,6 +163,7 @@ def names_moment(part: str) -> bool:
 
 def _strip_asides(part: str) -> str:
     """A part without parentheses, negated numbers and reasons beside the answer."""
+    part = _CONFIDENCE.sub("", part) or part
     part = _SPELLED_PART.sub(_rewrite_spelled_part, simplify_formula(part))
     part = _MIXED.sub(_rewrite_mixed_number, _CLOCK.sub("", part))
     part = _NEGATIVE.sub("-", _NEGATED_NUMBER.sub(" ", part))
@@ -246,7 +252,7 @@ def find_last_number(text: str) -> Fraction | None:
     The number that a text without a mark ends in: the last of its last sentence with one; None
     where there is none.
     """
-    bare = _FAREWELL.sub("", text)
+    bare = _CONFIDENCE.sub("", _FAREWELL.sub("", text))
     text = bare if re.search(r"[0-9]", bare) else text
     for line in reversed(text.splitlines()):
         if not re.search(r"[0-9]", line):
