@@ -216,6 +216,7 @@ def test_wrong_settings_are_told(body, said, tmp_path):
         (r"\boxed{\frac{1}{2}}", "1/2"), ("Bananas are yellow. They are fruit.", None),
         ("There are 12 of them in the first box and more in the others.", None),
         ("Answer: 2026-11-30", "2026-11-30"), ("Answer: March 5", "march 5"), ("18:00", "18:00"),
+        ("1. Paris", "paris"), ("- “Paris”", "paris"), ("答案：巴黎。", "巴黎"),
         (r"\boxed{2\sqrt{3}}", "2√3"), ("Answer: 3π", "3π"), ("Answer: 5x + 2", "5x + 2"),
         ("The answer is that we should weigh many different options before we decide.", None),
         ("", None),

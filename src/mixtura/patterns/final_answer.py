@@ -198,13 +198,18 @@ def _has_variable(inside: str) -> bool:
     return bool(_VARIABLE.search(_UNIT.sub(" ", bare)))
 
 
+_AROUND = " *_`#>\"'.!:$“”„‚«»‘’。！"
+"""What is left out around a text that is counted."""
+_LIST_NUMBER = re.compile(r"\A\s*(?:[0-9]{1,2}[.)]|[-*•])\s+(?=\W{0,3}[^\W\d])")
+
+
 def extract_last_line(text: str) -> str | None:
     """
     The last line that says something, casefolded, without punctuation around it; None where there
     is none.
     """
     lines = _nonempty_lines(_normalize_text(text))
-    return " ".join(lines[-1].casefold().split()).strip(" *_`#>\"'.!:$") or None if lines else None
+    return " ".join(lines[-1].casefold().split()).strip(_AROUND) or None if lines else None
 
 
 MAX_MARKED_CHARS = 40
@@ -221,7 +226,7 @@ def extract_marked(text: str) -> str | None:
     lines = _nonempty_lines(text)
     short = len(lines) == 1 and len(lines[0]) <= MAX_MARKED_CHARS and len(lines[0].split()) <= 5
     whole = lines if short else []
-    for part in (*_answer_parts(text), *whole):
+    for part in (_LIST_NUMBER.sub("", one) for one in (*_answer_parts(text), *whole)):
         if match := _LONE_LETTER.fullmatch(part):
             return match[1].upper()
         with suppress(numbers.UnclearError):
@@ -229,7 +234,7 @@ def extract_marked(text: str) -> str | None:
             if value is not None:
                 return _format_number(value)
         plain = " ".join(plain_formulas.simplify_formula(part, as_text=True).casefold().split())
-        plain = plain.strip(" *_`#>\"'.!:$")
+        plain = plain.strip(_AROUND)
         if 0 < len(plain) <= MAX_MARKED_CHARS:
             return plain
     return None
