@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mixtura import Layer, Proposer, QuorumNotMetError, UnavailableError
-from mixtura.core.types import Completion, Message
+from mixtura.core.types import Completion, Message, ToolCall
 from mixtura.models.fake import Scripted, failing_model
 from mixtura.patterns import Chosen
 from mixtura.patterns.answer_groups import group_by_answer, largest_group
@@ -53,6 +53,20 @@ def test_a_draft_that_was_cut_off_is_counted_only_where_all_were():
 
     assert [g.answer for g in group_by_answer([cut, whole], "number")] == ["4"]
     assert [g.answer for g in group_by_answer([cut, cut], "number")] == ["3"]
+
+
+def calls(name, arguments):
+    message = Message("assistant", "Let me see.", (ToolCall("1", name, arguments),))
+    return Completion(message, "m", "tool_calls")
+
+
+def test_calls_of_tools_are_the_same_answer_for_the_same_tool_and_arguments_alone():
+    proposals = [
+        calls("f", '{"n": 3, "m": 1}'), calls("g", '{"n": 3, "m": 1}'), said("Answer: 3"),
+        calls("f", '{"m":1,"n":3}'), calls("f", "no JSON"),
+    ]  # fmt: skip
+
+    assert [g.positions for g in group_by_answer(proposals, "number")] == [(0, 3), (1,), (2,), (4,)]
 
 
 # ---- mux
