@@ -88,8 +88,7 @@ def _find_objects(text: str) -> Iterator[str]:
 
 def _read_finding(row: msgspec.Raw) -> Finding | None:
     try:
-        data: Any = msgspec.json.decode(row)
-        return msgspec.convert(_mend_fields(data) if isinstance(data, dict) else data, Finding)
+        return msgspec.convert(_mend_fields(msgspec.json.decode(row, type=dict[str, Any])), Finding)
     except (msgspec.DecodeError, ValueError, RecursionError):
         return None
 

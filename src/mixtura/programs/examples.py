@@ -282,8 +282,9 @@ class _LiteralReader:
         if not isinstance(parsed, ast.Module) or not isinstance(parsed.body[0], ast.Assert):
             return []
         test = parsed.body[0].test
-        joined = isinstance(test, ast.BoolOp) and isinstance(test.op, ast.And)
-        conditions = test.values if joined else [test]
+        conditions = [test]
+        if isinstance(test, ast.BoolOp) and isinstance(test.op, ast.And):
+            conditions = test.values
         return [example for one in conditions for example in self._read_condition(one)]
 
     def _read_condition(self, node: ast.expr) -> list[Example]:
