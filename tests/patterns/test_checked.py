@@ -88,6 +88,21 @@ def test_a_program_that_never_ends_or_breaks_off_passes_nothing():
     assert answer.text == RIGHT
 
 
+def test_a_test_of_a_model_that_never_ends_takes_nothing_from_the_questions_examples():
+    def run_program(text, test, function):
+        if "100" not in test:
+            return ("2 * n" in text,)
+        return () if "2 * n" in text else (False, True)
+
+    tester = repeats("tester", "assert double(100) == 200")
+    model = Chosen.of(team(WRONG, RIGHT), Checked(tester=tester, run_program=run_program))
+
+    answer, events = watched(model, QUESTION)
+
+    assert answer.text == RIGHT
+    assert "it passes 1 of 2 checks" in str(events)
+
+
 def test_a_class_of_programs_scores_its_size_times_the_tests_it_passes():
     results = [(True, True, False), (True, False, True), (True, False, True), (False, True, True)]
 

@@ -128,9 +128,8 @@ class Checked:
         if not examples and not tests:
             said = problem or "nothing to run: the question has no examples"
             return await _choose_by_count(request, proposals, range(len(proposals)), said)
-        test = make_test([*examples, *tests])
         try:
-            results = await self._run_all(proposals, question, function, test)
+            results = await self._run_all(proposals, question, function, examples, tests)
         except ProgramsNotRunError as error:
             every = range(len(proposals))
             return await _choose_by_count(request, proposals, every, str(error))
@@ -149,13 +148,23 @@ class Checked:
         return Verdict(verdict.which, why, tuple(notices))
 
     async def _run_all(
-        self, proposals: Sequence[Completion], question: str, function: str, test: str
+        self,
+        proposals: Sequence[Completion],
+        question: str,
+        function: str,
+        examples: list[Example],
+        tests: list[Example],
     ) -> list[tuple[bool, ...]]:
         texts = [with_tool_calls_as_text(proposal).text for proposal in proposals]
         programs = await read_programs(texts, question, function)
-        ended = await run_programs(list(dict.fromkeys(programs)), test, function, self.run_program)
-        found = dict(zip(dict.fromkeys(programs), ended, strict=True))
-        width = max(map(len, ended), default=0)
+        distinct, test = list(dict.fromkeys(programs)), make_test([*examples, *tests])
+        ended = await run_programs(distinct, test, function, self.run_program)
+        found = dict(zip(distinct, ended, strict=True))
+        broken = [one for one in distinct if not found[one]] if examples and tests else []
+        if broken:  # at a model's test, perhaps: that takes nothing from the question's examples
+            again = await run_programs(broken, make_test(examples), function, self.run_program)
+            found |= zip(broken, again, strict=True)
+        width = max(map(len, found.values()), default=0)
         # A program that broke off gives no list: it passes none.
         return [(*found[one], *(False,) * (width - len(found[one]))) for one in programs]
 
