@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from mixtura.billing.typical_answer import estimate_typical_answer
 from mixtura.models.fake import echo
 from mixtura.patterns.agreement import AgreementReported
+from tests.conftest import run
 from tests.support.golden_prompts import COMMAND, FOLDER, golden_names, play
-from tests.support.pattern_teams import NAMES, Cast, build_team
+from tests.support.pattern_teams import (
+    NAMES,
+    Cast,
+    build_team,
+    drafts_between_fences,
+    question,
+    said_to,
+)
 
 
 @pytest.mark.parametrize("name", golden_names())
@@ -56,3 +66,18 @@ def test_a_report_of_agreement_comes_after_the_answer_and_reads_proposals(name, 
     assert len(calls[-1].reads) >= team.layers[-1].call_count
     chains = [estimate_typical_answer(one).calls_in_chain for one in (team, model)]
     assert chains[1] == chains[0] + 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_report_of_agreement_compares_what_members_wrote_and_no_text_of_the_last_step(
+    name, tmp_path
+):
+    team, reporter = build_team(name, tmp_path, Cast()), Cast().model("reporter")
+
+    run(AgreementReported.of(team, reporter).complete(question(name)))
+
+    shown = [row for one in reporter.asked for row in drafts_between_fences(said_to(one))[0]]
+    texts = [str(row["text"]) for row in shown]
+    assert team.reports_agreement or texts
+    of_members = re.compile(r"Text \d+ of [abc]\b|```python|\{\"findings\"")
+    assert [text for text in texts if not of_members.match(text)] == []

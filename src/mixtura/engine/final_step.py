@@ -61,7 +61,9 @@ class FinalStep:
         self.advice_request = request
         """The same as proposers see it."""
         self.proposals: tuple[Completion, ...] = ()
-        """The last layer's, in the order of its proposers."""
+        """The last layer's, in the order of its proposers; a last step may put others here."""
+        self.member_proposals: tuple[Completion, ...] = ()
+        """Those that proposers wrote, whatever the last step makes of them: what is compared."""
         self.drafts: KeptDrafts | None = None
         """Proposals that are there already and are not asked for again."""
         self.proposer_layers = 0

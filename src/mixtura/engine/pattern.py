@@ -154,7 +154,7 @@ class Pattern(Composite):
         size = estimate_request_bytes(step.request)
         kept = await run_in_thread_if_large(size, find_turn_proposals, turns, step.request, names)
         if kept is not None:
-            step.proposals = tuple(kept)
+            step.proposals = step.member_proposals = tuple(kept)
             return
         synthesis = self.synthesis
         if self.proposals_answer:
@@ -166,7 +166,7 @@ class Pattern(Composite):
         if step.drafts and not step.drafts.asks_missing and not down.proposals:
             raise QuorumNotMetError(len(self.layers), 1, 0, ())
         step.add_notices(*down.degraded)
-        step.proposals = down.proposals
+        step.proposals = step.member_proposals = down.proposals
         # Condensed before they are kept: a step further in the turn does not pay for it again.
         step.proposals = tuple(await self.condense_proposals(step))
         if self.layers:

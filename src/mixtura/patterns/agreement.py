@@ -104,8 +104,8 @@ class AgreementReported(Composite):
         try:
             async with asyncio.timeout(None if left == float("inf") else left * TIME_SHARE):
                 return await report_agreement(
-                    self.model, step.advice_request, step.proposals, depth=step.depth + 1,
-                    emit=step.emit,
+                    self.model, step.advice_request, step.member_proposals,
+                    depth=step.depth + 1, emit=step.emit,
                 )  # fmt: skip
         except TimeoutError:
             return Agreement(None, None, "the deadline left no time for a report")

@@ -92,7 +92,8 @@ class Robust(AggregatedPattern):
         suspects = _find_lone_addresses(step.request, step.proposals)
         self._report_suspects(step, suspects)
         defanged = [defang_answer(proposal, suspects) for proposal in step.proposals]
-        step.proposals = tuple(proposal for proposal, _ in defanged)
+        # Also for a report of where they agree: people read it.
+        step.proposals = step.member_proposals = tuple(proposal for proposal, _ in defanged)
         voters = self._weigh_proposals(step.proposals)
         elected = _find_majority(voters)
         if elected is not None:
