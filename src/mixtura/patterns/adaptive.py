@@ -76,7 +76,7 @@ class Adaptive(AggregatedPattern):
             if self.judge and self.extract == "text" and 1 < number < len(self.layers):
                 verdict = (len(rows),)
                 # The most typical of each layer, which are not known beforehand.
-                rows.append(PlannedCall(self.judge, self.judging, reads=(before[0], now[0])))
+                rows.append(PlannedCall(self.judge, self.judging, reads=(*before[:1], now[0])))
             before = now
         return [*rows, *self.planned_final_calls(before)]
 
