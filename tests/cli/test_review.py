@@ -7,6 +7,8 @@ import json
 import pytest
 
 from mixtura.core.json_schema import find_mismatches
+from mixtura.core.types import Completion, Message
+from mixtura.patterns.review_findings import parse_findings
 from tests.support import command_line, shell
 from tests.support.loopback import Answer
 
@@ -197,6 +199,13 @@ def test_an_empty_list_that_only_repeats_the_form_hides_no_finding(reviews):
     review = reviews.run("review", "--json", stdin=DIFF).json
 
     assert [one["found_by"] for one in review["findings"]] == [2]
+
+
+@pytest.mark.parametrize("piece", ['{"a": [', "{\n"])
+def test_a_reply_of_nothing_but_braces_is_no_review_and_holds_nobody_up(piece):
+    reply = Completion(Message("assistant", piece * 1_000_000), "m")
+
+    assert parse_findings(reply) is None  # with a try for each brace this would not end
 
 
 def test_without_any_review_there_is_no_answer(reviews):

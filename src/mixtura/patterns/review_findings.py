@@ -30,6 +30,8 @@ SAME_WORDS = 0.5
 SOME_WORDS = 0.05
 """The same of two findings at one place: they must have a word in common."""
 
+MAX_BRACES_TRIED = 1000
+"""Braces of a reply that are tried as the beginning of an object: each takes time of its own."""
 _HUNK = re.compile(r"@@ -\d+(?:,(\d+))? \+(\d+)(?:,(\d+))? @@")
 _NEW_FILE = re.compile(r"\+\+\+ (?:b/)?(.*?)(?:\t.*)?")
 _HEADING = re.compile(re.escape(FILE_HEADING).replace(r"\{name\}", "(.*)"))
@@ -78,7 +80,9 @@ def _find_objects(text: str) -> Iterator[str]:
     """The JSON objects in *text*, without those in others; braces of prose are none."""
     decoder = json.JSONDecoder()
     begin = text.find("{")
-    while begin >= 0:
+    for _ in range(MAX_BRACES_TRIED):
+        if begin < 0:
+            return
         end = begin + 1
         with suppress(ValueError, RecursionError):
             _, end = decoder.raw_decode(text, begin)
