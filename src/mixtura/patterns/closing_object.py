@@ -14,7 +14,7 @@ from mixtura.protocols.thoughts.parser import without_thoughts
 
 T = TypeVar("T")
 
-MAX_OBJECTS_TRIED = 20
+MAX_OBJECTS_TRIED = 8
 """Places at which the object may begin that are tried, from the first one and from the last one."""
 _LINE_WITH_OBJECT = re.compile(r"^[ \t]*\{", re.MULTILINE)
 
