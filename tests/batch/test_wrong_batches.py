@@ -70,6 +70,15 @@ WRONG = {
     # ---- CSV
     "CSV: more fields than names": _csv("prompt,x\na,b,c\n", said=("in.csv:2", "more fields")),
     "CSV: fewer fields than names": _csv("prompt,x\na\n", said=("in.csv:2", "fewer fields")),
+    "CSV: an open quote": _csv(
+        'prompt,x\na,b\n"c\nd",e\n\n"f,g\nh,i\n', said=("in.csv:5", "quotation mark is not closed")
+    ),
+    "CSV: an open quote in the only column": _csv(
+        'prompt\n"f\nh', said=("in.csv:2", "quotation mark is not closed")
+    ),
+    "CSV: an open quote in the names": _csv(
+        'prompt,"x\na,b\n', said=("in.csv:1", "quotation mark is not closed")
+    ),
     "CSV: a name twice": _csv("prompt,prompt\na,b\n", said=("in.csv:1", "prompt", "twice")),
     "CSV: no rows": _csv("prompt,x\n", said=("in.csv has no rows",)),
     "CSV: an empty file": _csv("", said=("in.csv has no rows",)),

@@ -2,6 +2,8 @@
 
 import pytest
 
+from mixtura.batch.call_journal import CallJournal
+from mixtura.cli.batch_engine import find_journals_folder
 from tests.support.batches import team_toml, write_rows
 from tests.support.command_line import desk  # noqa: F401 - a fixture
 
@@ -31,6 +33,21 @@ def test_caps_that_would_not_hold_for_all_workers_are_refused(desk):  # noqa: F8
     complaint = desk.run(*BATCH, "--engine", "ray", "--max-cost", "1").complaint
 
     assert 'at_the_cap = "refuse"' in complaint
+
+
+def test_what_another_batch_left_in_a_shared_worker_folder_stays_its_own(desk):  # noqa: F811
+    desk.write(team_toml(desk.server.base_url))
+    write_rows(desk.folder / "in.jsonl", 1)
+    shared = desk.folder / "shared"
+    for name, out in (("theirs", "other.jsonl"), ("own", "out.jsonl")):
+        left = find_journals_folder(desk.folder / f"{out}.journal", shared) / f"{name}.journal"
+        left.parent.mkdir(parents=True)
+        CallJournal(left, lambda *_: 0.0).close()
+
+    done = desk.run(*BATCH, "--worker-folder", "shared")
+
+    assert done.code == 0, done.err
+    assert [path.name for path in shared.rglob("*.journal")] == ["theirs.journal"]
 
 
 @pytest.mark.parametrize("words", [BATCH, ("serve",)], ids=["batch", "serve"])

@@ -1,7 +1,7 @@
 """The owner of a batch and its workers, all in this process: ends, caps, interruptions."""
 
 import asyncio
-from contextlib import closing
+from contextlib import asynccontextmanager, closing
 
 import pytest
 
@@ -15,10 +15,12 @@ from mixtura.batch.row_lines import RowLines
 from mixtura.batch.session import BatchSession
 from mixtura.cluster.cluster_models import ClusterModel, ClusterModels
 from mixtura.cluster.messages import WorkerSetup
+from mixtura.cluster.ray_worker import RayRowWorker
 from mixtura.cluster.worker_journals import workers_folder
 from mixtura.cluster.worker_models import describe_documents
 from mixtura.cluster.worker_pool import WorkerPool
 from mixtura.config.config import load
+from mixtura.core.types import Message, Request
 from tests.support.batches import read_lines, steady, team_toml, write_rows
 from tests.support.clusters import ClusterHere
 from tests.support.upstream import running
@@ -30,18 +32,130 @@ def in_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
+def read_team(folder, upstream, models):
+    (folder / "mixtura.toml").write_text(team_toml(upstream.base_url(), concurrency=4))
+    file = str(folder / "mixtura.toml")
+    return load(
+        file, environ={}, folder=folder, home=folder, keep_answers=models, waits_for_all=True
+    )
+
+
+class SlowCluster(ClusterHere):
+    """Its later workers start once *may_start* is set."""
+
+    def __init__(self):
+        super().__init__()
+        self.may_start = asyncio.Event()
+
+    def start_actor(self, kind, *arguments, **more):
+        actor = super().start_actor(kind, *arguments, **more)
+        if len(self.workers) > 2:
+            start = actor.inside.start_on_node
+
+            async def start_later():
+                await self.may_start.wait()
+                return await start()
+
+            actor.inside.start_on_node = start_later
+        return actor
+
+
+@asynccontextmanager
+async def open_pool(folder, upstream, cluster):
+    """Two workers; equal keys go to the same one."""
+    models = ClusterModels(4)
+    with closing(CallJournal(folder / "journal", lambda *_: 0.0)) as calls:
+        config = read_team(folder, upstream, models)
+        models.calls = calls
+        plan = config.mixture_spec("team")
+        config.build_runnable(plan)
+        setup = WorkerSetup(
+            "1", describe_documents(config), str(folder), plan, str(folder / "workers"), 4,
+            reuses=True, lease_seconds=0.01,
+        )  # fmt: skip
+        pool = WorkerPool(cluster, calls, setup, 2, 1)
+        models.use_pool(pool)
+        await pool.start()
+        yield pool
+
+
+def test_rows_that_come_while_a_dead_worker_is_replaced_are_answered(tmp_path):
+    async def work():
+        cluster = SlowCluster()
+        with running(steady((0.05, 0.1))) as upstream:
+            async with open_pool(tmp_path, upstream, cluster) as pool:
+                asked = [asyncio.create_task(pool.answer_row(bytes(8) + b"0", question("0")))]
+                await asyncio.sleep(0)
+                cluster.end_actor(cluster.workers[0])
+                await cluster.workers[0].inside.finish(0)  # its journal is closed as by its end
+                while len(cluster.workers) < 3:
+                    await asyncio.sleep(0.005)
+                for name in ("1", "2"):  # equal keys go to the same worker, which is being replaced
+                    row = pool.answer_row(bytes(8) + name.encode(), question(name))
+                    asked.append(asyncio.create_task(row))
+                    await asyncio.sleep(0.01)
+                cluster.may_start.set()
+                answers = await asyncio.wait_for(asyncio.gather(*asked), 120)
+                assert all(one.completion is not None for one in answers)
+                await pool.finish()
+
+    asyncio.run(work())
+
+
+class AwayError(Exception):
+    """An actor cannot be reached for now."""
+
+
+class FlakyCluster(ClusterHere):
+    """The first rows that a worker is given never come; then it does not say that some came."""
+
+    def start_actor(self, kind, *arguments, **more):
+        actor = super().start_actor(kind, *arguments, **more)
+        if kind is RayRowWorker:
+            add_rows, faults = actor.inside.add_rows, iter(("lost", "untold"))
+
+            async def add_or_fail(rows):
+                fault = next(faults, None)
+                if fault != "lost":
+                    await add_rows(rows)
+                if fault is not None:
+                    raise AwayError
+
+            actor.inside.add_rows = add_or_fail
+        return actor
+
+    def is_passing(self, error):
+        return isinstance(error, AwayError)
+
+
+def test_rows_that_a_worker_could_not_be_given_are_given_again_and_asked_once(tmp_path):
+    async def work():
+        with running(steady()) as upstream:
+            async with open_pool(tmp_path, upstream, FlakyCluster()) as pool:
+                asked = [
+                    asyncio.create_task(pool.answer_row(bytes(8) + name.encode(), question(name)))
+                    for name in ("0", "1")
+                ]
+                answers = await asyncio.wait_for(asyncio.gather(*asked), 120)
+                assert all(one.completion is not None for one in answers)
+                await pool.finish()
+            assert len(upstream.records) == 6
+
+    asyncio.run(work())
+
+
+def question(text):
+    return Request((Message("user", text),))
+
+
 async def run_batch(folder, upstream, *, until=None, max_cost=None):
     """
     The outcome of a batch with two workers; it is drained once the upstream was asked *until*
     calls.
     """
-    (folder / "mixtura.toml").write_text(team_toml(upstream.base_url(), concurrency=4))
     files = BatchFiles(folder / "out.jsonl", folder / "journal")
     models = ClusterModels(4)
-    file = str(folder / "mixtura.toml")
-    config = load(
-        file, environ={}, folder=folder, home=folder, keep_answers=models, waits_for_all=True
-    )
+    config = read_team(folder, upstream, models)
     plan = config.mixture_spec("team")
     with closing(CallJournal(files.journal, config.usage_cost)) as calls:
         models.calls = calls

@@ -148,8 +148,24 @@ def test_another_window_endpoint_or_purpose_is_refused(server):
         with pytest.raises(openai.BadRequestError) as refused:
             client.batches.create(**asked)
         assert refused.value.param == param
+    for wrong in ({"anchor": "created_at", "seconds": 60}, {"anchor": "now", "seconds": 3600}):
+        with pytest.raises(openai.BadRequestError, match="output_expires_after"):
+            client.batches.create(**asked | {"completion_window": "24h", "endpoint": URL},
+                                  output_expires_after=wrong)  # fmt: skip
     with pytest.raises(openai.BadRequestError, match="purpose"):
         client.files.create(file=("in.jsonl", b"{}"), purpose="assistants")
+
+
+def test_the_files_of_a_batch_are_kept_as_long_as_it_asks(server):
+    client = client_of(server)
+    file = client.files.create(file=("in.jsonl", lines(row(1))), purpose="batch")
+    batch = client.batches.create(
+        input_file_id=file.id, endpoint=URL, completion_window="24h",
+        output_expires_after={"anchor": "created_at", "seconds": 7200},
+    )  # fmt: skip
+    batch = waited(client, batch)
+    made = client.files.retrieve(batch.output_file_id)
+    assert made.expires_at - made.created_at == pytest.approx(7200, abs=1)
 
 
 def test_a_cancelled_batch_keeps_what_was_answered_and_names_the_rest(tmp_path):

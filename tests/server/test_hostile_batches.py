@@ -99,6 +99,28 @@ def test_a_field_that_live_requests_ignore_reaches_no_model_in_a_batch_either(se
     assert any(record.body.get("temperature") == 0.5 for record in upstream.records)
 
 
+def test_a_row_that_names_a_field_twice_is_a_mistake_and_no_batch_that_never_ends(server):
+    client = client_of(server)
+    twice = json.dumps(row(1)).replace('{"custom_id"', '{"custom_id": "other", "custom_id"', 1)
+    batch = waited(client, begun(client, lines(twice)))
+    assert [(one.line, one.code) for one in batch.errors.data] == [(1, "invalid_json_line")]
+    assert "the key 'custom_id' appears twice" in batch.errors.data[0].message
+
+
+@pytest.mark.parametrize("encoding", ["undefined", "idna", "punycode", "\0", "unicode_escape"])
+def test_a_file_may_have_a_name_that_no_one_can_decode(server, encoding):
+    head = f"Content-Disposition: form-data; name=file; filename*={encoding}''%ff%5cud800"
+    form = '--x\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nbatch\r\n'
+    answer = server.post(
+        "/v1/files",
+        f"{form}--x\r\n{head}\r\n\r\nwords\r\n--x--\r\n".encode(),
+        Content_Type="multipart/form-data; boundary=x",
+        Authorization="Bearer bob",
+    )
+    assert (answer.status, answer.json.get("bytes")) == (200, 5), answer.body
+    assert client_of(server, "bob").files.content(answer.json["id"]).text == "words"
+
+
 def test_a_row_larger_than_a_request_may_be_is_refused_and_the_server_goes_on(server):
     client = client_of(server)
     big = row(2)

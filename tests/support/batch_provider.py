@@ -40,6 +40,15 @@ class ProviderFake:
     """Lines that stand before and between the results of OpenAI's batches."""
     failure: str | None = None
     """What OpenAI's batches fail with."""
+    refuses: dict[str, int] = field(default_factory=dict[str, int])
+    """
+    Statuses with which requests are refused: ``create``, ``list``, ``read``, ``results``,
+    ``cancel``: then all batches are over.
+    """
+    deleted: set[str] = field(default_factory=set[str])
+    """Batches that its list still has, and nothing else."""
+    full: int = 0
+    """So many of OpenAI's batches fail, for the tokens that wait there already."""
     answer: Callable[[dict[str, Any]], dict[str, Any]] | None = None
     """Answers the rows of OpenAI's batches in place of ``chat_answer``."""
     paid: Counter[str] = field(default_factory=Counter[str])
@@ -58,6 +67,10 @@ class ProviderFake:
         made = {"id": name, "rows": rows, "at": time.monotonic(), "cancelled": False, **more}
         made["created"] = datetime.now(UTC).isoformat()
         self.batches[name] = made
+        if self.full:
+            self.full -= 1
+            made["full"] = True
+            return made
         for row in rows:
             if not any(word in prompt_of(row["body"]) for word in (self.row_error, self.left_out)):
                 self.paid[request_name(row["body"])] += 1
@@ -148,12 +161,30 @@ class _Handler(QuietHandler):
 
     def do_GET(self) -> None:
         with self.provider.lock:
-            self._get(urlsplit(self.path).path.removeprefix("/v1"))
+            path = urlsplit(self.path).path.removeprefix("/v1")
+            in_list = path in ("/batches", "/batch/jobs", "/messages/batches")
+            kind = "results" if path.endswith(("/content", "/results", ":download")) else "read"
+            if not self._refuse("list" if in_list else kind):
+                self._get(path)
 
     def do_POST(self) -> None:
         data = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         with self.provider.lock:
-            self._post(urlsplit(self.path).path.removeprefix("/v1"), data)
+            path = urlsplit(self.path).path.removeprefix("/v1")
+            makes = path.endswith(("/batches", "/batch/jobs", ":batchGenerateContent"))
+            kind = "cancel" if path.endswith("cancel") else "create" if makes else ""
+            if not self._refuse(kind):
+                self._post(path, data)
+
+    def _refuse(self, kind: str) -> bool:
+        status = self.provider.refuses.get(kind)
+        if not self.provider.deleted.isdisjoint(self.path.split("/")):
+            status = 404
+        if status is not None:
+            self.send_json(status, {"error": {"message": f"no {kind} here"}})
+            if kind == "cancel":
+                self.provider.seconds = 0.0
+        return status is not None
 
     def _get(self, path: str) -> None:
         fake = self.provider
@@ -271,6 +302,9 @@ class _Handler(QuietHandler):
         if over and self.provider.failure is not None:
             errors = {"data": [{"message": self.provider.failure}] * 5}
             return {"id": batch["id"], "status": "failed", "errors": errors}
+        if batch.get("full"):
+            errors = {"data": [{"code": "token_limit_exceeded", "message": "enough waits"}]}
+            return {"id": batch["id"], "status": "failed", "errors": errors}
         known = {key: asked.get(key) for key in ("metadata", "input_file_id")}
         return {"id": batch["id"], "status": "in_progress", **known, **(done if over else {})}
 
@@ -301,8 +335,9 @@ class _Handler(QuietHandler):
         return {**shown, "done": True, "response": told}
 
     def _google_rows(self, batch: Any) -> Iterator[Any]:
-        good, bad, _ = self._split(batch)
+        good, bad, left = self._split(batch)
         for row, came in (
+            *((row, {}) for row in left),
             *((row, {"response": google_answer(row["body"])}) for row in good),
             *((row, {"error": {"code": 13, "message": "it broke"}}) for row in bad),
         ):

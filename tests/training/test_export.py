@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
+from datetime import UTC, datetime
 
 import pytest
 
+from mixtura.core.types import Message
+from mixtura.training.examples import TrainingExample, build_training_lines
 from tests.support.batches import read_lines, write_rows
 from tests.support.loopback import Answer
+from tests.support.paths import ROOT
 from tests.support.recorded_runs import KEY
 from tests.support.shell import desk, shell  # noqa: F401 - fixtures
 
@@ -106,6 +111,23 @@ def test_a_batch_is_exported_with_the_rows_that_it_was_made_of(shell):  # noqa: 
     assert KEY not in (shell.desk.folder / "train.jsonl").read_text()
 
 
+def test_messages_of_one_role_are_one_turn_and_a_begun_answer_is_left_out(shell):  # noqa: F811
+    turns = (("system", "Be kind."), ("developer", "Be brief."), ("user", "One."), ("user", "Two?"))
+    said = [{"role": role, "content": text} for role, text in turns]
+    begun = [said[2], {"role": "assistant", "content": "Because"}]
+    rows = "".join(json.dumps({"messages": one}) + "\n" for one in (said, begun))
+    (shell.desk.folder / "in.jsonl").write_text(rows)
+    shell.run("batch", "in.jsonl", "out.jsonl", "-m", "ann", "--system", "Be true.")
+
+    done = shell.run("export", "train.jsonl", "--batch", "out.jsonl")
+
+    (row,) = rows = read_lines(shell.desk.folder / "train.jsonl")
+    check_sft_rows(rows)
+    texts = [one["content"] for one in row["messages"]]
+    assert texts[:2] == ["Be true.\n\nBe kind.\n\nBe brief.", "One.\n\nTwo?"]
+    assert "Left out: 1 continuing a given beginning." in done.err
+
+
 def test_what_has_the_form_of_a_key_is_not_written(shell):  # noqa: F811
     key = "sk-proj-abcdefghijklmnopqrstuvwx1234567890ABCD"
     shell.run("ask", "--quiet", f"What is {key} good for?")
@@ -153,6 +175,32 @@ def test_the_file_loads_as_a_data_set(shell):  # noqa: F811
 
     check_sft_rows(list(rows))
     assert rows.column_names == ["messages", "provenance"]
+
+
+def test_a_large_file_loads_as_the_guide_says_though_types_show_late(tmp_path, monkeypatch):
+    datasets = pytest.importorskip("datasets", reason="the package datasets is not installed")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    long = (Message("user", "x" * 300_000),)
+    with (tmp_path / "train.jsonl").open("w") as file:
+        for number in range(45):  # more than is read for the types
+            known = number == 44
+            example = TrainingExample(
+                "run", "r", long, "So.", "team", ["ann"] if known else [], datetime.now(UTC),
+                0.5 if known else None, ("a failure",) if known else (),
+            )  # fmt: skip
+            (line,) = build_training_lines(example, "sft")
+            file.write(json.dumps(line) + "\n")
+    (code,) = re.findall(
+        r"```py\n(.*?)```", (ROOT / "docs/guides/training-data.md").read_text(), re.DOTALL
+    )
+
+    names: dict = {}
+    exec(code.replace("rows = rows.remove", "whole, rows = rows, rows.remove"), names)
+
+    assert names["rows"].column_names == ["messages"]
+    assert names["whole"][44]["provenance"]["cost_usd"] == 0.5
+    assert names["whole"][0]["provenance"]["cost_usd"] is None
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 
 import pytest
 
+from mixtura.cli.common import read_config
 from mixtura.programs.sandbox import SandboxError, ensure_available
 from tests.support.command_line import last_message
 from tests.support.loopback import Answer
@@ -116,6 +117,26 @@ def test_equal_proposals_are_no_pair(judged):
     judged.answers["chief"] = Answer.text("Best: 1")
 
     assert judged('pattern = "rank"\njudge = "chief"') == []
+
+
+@pytest.mark.parametrize(
+    ("choice", "better"), [("mixture", AIR), ("model", RAYLEIGH), ("tie", None)]
+)
+def test_what_a_person_chose_without_knowing_whose_it_was_is_a_pair(shell, choice, better):  # noqa: F811
+    shell.run("ask", "--quiet", "-m", "ann", "Why?")
+    shell.run("ask", "--quiet", "-m", "ben", "Why?")
+    runs = read_config(None).runs
+    beside, run = (runs.get_run(one["id"]) for one in runs.list_runs(2))
+    runs.choices.keep_choice(run, beside, choice)
+
+    done = shell.run("export", "-", "--format", "preferences")
+
+    rows = [json.loads(line) for line in done.out.splitlines()]
+    assert [texts(row)[0] for row in rows] == ([better] if better else [])
+    for row in rows:
+        check_preference(row)
+        assert row["provenance"]["decided_by"]["kind"] == "person"
+        assert row["provenance"]["models"] == ["ann", "ben"]
 
 
 def test_pairs_load_as_a_data_set(judged, shell):  # noqa: F811

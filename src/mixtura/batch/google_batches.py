@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 
@@ -29,6 +30,8 @@ from mixtura.core.types import JsonObject
 
 INLINE_BYTES = 15_000_000
 """Bytes of requests that go within the document that makes a batch: it has 20 megabytes at most."""
+INLINE_ROWS = 100
+"""Requests there at most: their answers come in one document, too, and can be longer by far."""
 _OVER = ("SUCCEEDED", "FAILED", "CANCELLED", "EXPIRED")
 _SETTINGS = {
     "temperature": "temperature", "top_p": "topP", "max_tokens": "maxOutputTokens",
@@ -65,7 +68,7 @@ class GoogleForm:
             msgspec.json.encode({"key": row.custom_id, "request": row.body["request"]})
             for row in rows
         ]
-        if sum(map(len, lines)) <= INLINE_BYTES:
+        if len(lines) <= INLINE_ROWS and sum(map(len, lines)) <= INLINE_BYTES:
             return ""
         described = {"file": {"display_name": tag, "mime_type": "application/jsonl"}}
         made = await self.http.with_path_prefix("/upload").upload_described(
@@ -95,7 +98,7 @@ class GoogleForm:
                     return _read_operation(one)
             if not page.get("nextPageToken"):
                 return None
-            token = f"&pageToken={read_id(page, 'nextPageToken')}"
+            token = f"&pageToken={quote(read_id(page, 'nextPageToken'), safe='')}"
         return None
 
     async def read(self, batch: str) -> RemoteBatch:
@@ -161,13 +164,16 @@ def _row_result(data: Any) -> RowResult:
     name = _batch_details(data).get("key")
     if not isinstance(name, str):
         raise MalformedError("a result of a provider's batch has no key")
-    if error := read_object(data, "error"):
+    if error := read_object(data, "error") or read_object(data, "status"):
         code: Any = error.get("code")
         status = _STATUSES.get(code, 500) if isinstance(code, int) else 500
         words = read_words(error.get("message"), "the provider gave no reason").decode()
         said = {"error": {"message": words}}
         return RowResult(name, status, msgspec.json.encode(said))
-    answer = _chat_completion(read_object(data, "response"))
+    response = read_object(data, "response")
+    if not response:  # an empty answer would be taken for one that a filter has withheld
+        return RowResult(name, 0, b"no response")
+    answer = _chat_completion(response)
     return RowResult(name, 200, msgspec.json.encode(answer))
 
 

@@ -14,12 +14,13 @@ from typing import Any, Literal
 import msgspec
 
 from mixtura.batch.call_journal import CallJournal
+from mixtura.batch.followed_batches import NotAskedError, TimeIsUpError
 from mixtura.batch.google_batches import GoogleForm
 from mixtura.batch.journaled import current_call_key
 from mixtura.batch.mistral_batches import MistralForm
 from mixtura.batch.provider_forms import AnthropicForm, OpenAIForm
 from mixtura.batch.provider_http import BatchHttp
-from mixtura.batch.submitted_batches import EndpointBatches, NotAskedError, TimeIsUpError
+from mixtura.batch.submitted_batches import EndpointBatches
 from mixtura.batch.together_batches import TogetherForm
 from mixtura.billing.request_log import REQUEST_LOG
 from mixtura.core.errors import ConfigError, ContentFilterError, ModelError, RejectedError
@@ -124,7 +125,7 @@ class ProviderBatches:
 
 @dataclass(slots=True)
 class _Asked:
-    """The calls that were put into batches for one request."""
+    """The calls of one request to which a batch had a result."""
 
     key: bytes
     """Of the call that asks."""
@@ -180,9 +181,10 @@ class ProviderBatched(Wrapper):
         log, place = REQUEST_LOG.set(None), _ASKED.set(asked)
         try:
             return await self._batched.complete(request, emit)
-        except ModelError as error:
-            # What came of it is no answer: it may be asked again, in another batch.
-            if asked.endpoint is not None and not isinstance(error, TimeIsUpError):
+        except ModelError:
+            # What came of it is no answer: it may be asked again, in another batch. Where nothing
+            # came, its batch may still be there, and paid.
+            if asked.endpoint is not None:
                 await asked.endpoint.forget_calls(asked.calls)
             raise
         finally:
@@ -223,9 +225,9 @@ class BatchTransport:
         plain = msgspec.json.encode(FORMS[self._terms.form].build_row(data))
         call = asked.key.hex() + blake2b(plain, digest_size=8).hexdigest()
         endpoint = self._find_endpoint(url, headers)
+        result = await endpoint.ask(call, plain)
         asked.endpoint = endpoint
         asked.calls.append(call)
-        result = await endpoint.ask(call, plain)
         if not result.status:
             said = result.body.decode(errors="replace")
             raise NotAskedError(f"the provider's batch has no answer to it: {said}")

@@ -14,6 +14,8 @@ from mixtura.core.quantities import parse_http_status, parse_token_count, redact
 
 MAX_SAID_CHARS = 300
 """Characters of a provider's words that an error repeats."""
+GONE = (404, 410)
+"""Statuses that say that the provider has no such batch, or no results of it any more."""
 MAX_FILES = 8
 """Files that the results of one batch are in."""
 # It becomes part of a path: nothing that would end it, lead out of it or break the line.

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 
 from mixtura.batch.provider_fields import (
+    GONE,
     decode_reply,
     read_custom_id,
     read_files,
@@ -22,7 +23,7 @@ from mixtura.batch.provider_fields import (
     sum_counts,
 )
 from mixtura.batch.provider_http import BatchHttp
-from mixtura.core.errors import MalformedError
+from mixtura.core.errors import MalformedError, RejectedError
 from mixtura.core.types import JsonObject
 
 PAGES = 20
@@ -58,6 +59,8 @@ class RemoteBatch(NamedTuple):
     """Where its results are."""
     failure: str | None = None
     """Why none of its calls was asked."""
+    full: bool = False
+    """None was asked since enough of ours waits there already: later they may be."""
 
 
 class BatchForm(Protocol):
@@ -196,9 +199,15 @@ class AnthropicForm:
         """
         candidates = await self._list_since(rows, since)
         for one in candidates:
-            batch = await self._wait_for(one)
             names: list[str] = []
-            await self.read_results(batch, lambda row, into=names: into.append(row.custom_id))
+            try:
+                batch = await self._wait_for(one)
+                await self.read_results(batch, lambda row, into=names: into.append(row.custom_id))
+            except RejectedError as error:
+                if error.status not in GONE:
+                    raise
+                self._others.add(one)  # someone has deleted it meanwhile
+                continue
             if any(name.startswith(tag) for name in names[:1]):
                 return batch
             self._others.add(one)
@@ -248,11 +257,13 @@ class AnthropicForm:
 def _openai_batch(data: dict[str, Any]) -> RemoteBatch:
     status = data.get("status")
     files = read_files(data, "output_file_id", "error_file_id")
-    failure = None
+    failure, full = None, False
     if status == "failed":
-        failure = join_messages(read_rows(read_object(data, "errors"), "data"))
+        errors = read_rows(read_object(data, "errors"), "data")
+        failure = join_messages(errors)
+        full = any(one.get("code") == "token_limit_exceeded" for one in errors)
     over = status in ("completed", "failed", "expired", "cancelled")
-    return RemoteBatch(read_id(data, "id"), over, files, failure)
+    return RemoteBatch(read_id(data, "id"), over, files, failure, full)
 
 
 def join_messages(errors: Sequence[Mapping[str, Any]]) -> str:
@@ -273,7 +284,7 @@ def take_results(
 def _openai_result(data: dict[str, Any]) -> RowResult:
     name, reply = read_custom_id(data), read_object(data, "response")
     if not reply:
-        said = read_object(data, "error").get("message")
+        said = read_object(data, "error").get("message") or data.get("error")
         return RowResult(name, 0, read_words(said, "no response"))
     status = read_status(reply.get("status_code"))
     return RowResult(name, status, msgspec.json.encode(reply.get("body")))

@@ -7,9 +7,10 @@ import json
 import re
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
 
@@ -226,11 +227,18 @@ def _read_table(source: Source) -> Iterator[Record]:
     csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
     between = "\t" if source.format == "tsv" else ","
     with Path(source.name).open(encoding="utf-8-sig", newline="") as file:
-        rows = csv.DictReader(file, delimiter=between)
+        rows = csv.DictReader(chain(file, (_END_LINE,)), delimiter=between)
         try:
-            _check_names(source, rows.fieldnames or ())
+            names = [name for name in rows.fieldnames or () if name != _END_LINE]
+            _check_closed(source, 1, names)
+            _check_names(source, names)
+            begin = rows.line_num + 1
             for row in rows:
                 place = f"{source.shown}:{rows.line_num}"
+                begin, before = rows.line_num + 1, begin
+                if _END_LINE in row.values():
+                    return
+                _check_closed(source, before, row.values())
                 if None in row:
                     raise ConfigError(f"{place}: it has more fields than the first line has names")
                 if None in row.values():
@@ -238,6 +246,19 @@ def _read_table(source: Source) -> Iterator[Record]:
                 yield Record(place, cast(dict[str, Any], row))
         except csv.Error as error:
             raise ConfigError(f"{source.shown}:{rows.line_num}: {error}") from None
+
+
+_END_LINE = "\x1dend of the table\x1d"
+"""Put behind the last line: a field whose quotation mark is not closed swallows it."""
+
+
+def _check_closed(source: Source, begin: int, values: Iterable[Any]) -> None:
+    """Raises ConfigError where the last quoted field has taken all lines from *begin* on."""
+    if any(isinstance(one, str) and one.endswith(_END_LINE) for one in values):
+        raise ConfigError(
+            f"{source.shown}:{begin}: a quotation mark is not closed: the rest of the file would be"
+            " in one field"
+        )
 
 
 def _check_names(source: Source, names: Sequence[str]) -> None:

@@ -3,99 +3,42 @@
 from __future__ import annotations
 
 import asyncio
-import re
+import logging
 import secrets
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
-from mixtura.batch.call_journal import CallJournal
-from mixtura.batch.provider_forms import BatchForm, ProviderBatchRow, RemoteBatch, RowResult
-from mixtura.catalog.batch_terms import BatchTerms
-from mixtura.core.errors import (
-    MalformedError,
-    ModelError,
-    RateLimitedError,
-    TimedOutError,
-    UnavailableError,
+from mixtura.batch.followed_batches import (
+    LONGEST_POLL,
+    PASSING,
+    Batches,
+    FollowedBatch,
+    NotAskedError,
+    TimeIsUpError,
+    WaitingCall,
+    let_calls_come,
+    read_results,
+    seconds_to_look,
+    wait_until_over,
 )
+from mixtura.batch.provider_fields import GONE
+from mixtura.batch.provider_forms import BatchForm, ProviderBatchRow, RowResult
+from mixtura.catalog.batch_terms import BatchTerms
+from mixtura.core.errors import ModelError, QuotaError, RejectedError
+from mixtura.core.text import to_one_line
 from mixtura.storage.batch_journal import SubmittedBatch
 
-LONGEST_POLL = 60.0
-"""Seconds between two looks at a batch at most."""
 LOOKS = (0.0, 1.0, 3.0)
 """Seconds before each of the first looks for a batch that may have been made."""
 LATER_LOOKS = 5.0
 """Seconds between the looks after them, until the provider's list is no longer behind."""
-PASSING = (UnavailableError, RateLimitedError, TimedOutError)
-"""Errors that pass: what is under way at the provider goes on meanwhile."""
-_ROW_NUMBER = re.compile(r"[0-9]{1,9}", re.ASCII)
-RESULT_TIMEOUTS = 3
-"""Times that results may not come to their end within the time of a request."""
-ODD_REPLIES = 5
-"""Replies in a row that say nothing of a batch's state."""
-SUBMISSIONS = 5
-"""Times in a row that a provider may fail to take a batch."""
-
-
-class NotAskedError(UnavailableError):
-    """A batch did not answer a call, which cost nothing."""
-
-
-class TimeIsUpError(NotAskedError):
-    """What is not answered yet is not waited for."""
-
-
-class Batches(Protocol):
-    """What an endpoint's batches need to know of the whole."""
-
-    mode: Any
-    gather: float
-    poll: float
-
-    @property
-    def journal(self) -> CallJournal: ...
-    async def run_job(self, job: Callable[[], object]) -> object: ...
-    async def seconds_left(self) -> float: ...
-
-
-@dataclass(slots=True)
-class WaitingCall:
-    """A call that someone waits for; *body* is its request."""
-
-    call: str
-    body: bytes
-    answer: asyncio.Future[RowResult]
-
-
-@dataclass(slots=True)
-class FollowedBatch:
-    """A batch whose results are waited for, each by its number in it."""
-
-    record: SubmittedBatch
-    waiting: dict[int, WaitingCall] = field(default_factory=dict[int, WaitingCall])
-    fresh: bool = False
-    """This process makes it."""
-    closed: bool = False
-    """Its results are read: who comes now would miss them."""
-    task: asyncio.Task[None] | None = None
-
-    def take_result(self, result: RowResult) -> None:
-        tag, _, number = result.custom_id.rpartition("-")
-        ours = tag == self.record.tag and _ROW_NUMBER.fullmatch(number)
-        one = self.waiting.pop(int(number), None) if ours else None
-        if one is not None and not one.answer.done():
-            one.answer.set_result(result)
-
-    def fail_waiting(self, error: Exception) -> None:
-        for one in self.waiting.values():
-            if not one.answer.done():
-                one.answer.set_exception(error)
-        self.waiting.clear()
+SUBMISSIONS = 10
+"""Times in a row that a provider may fail to take a batch: five minutes."""
+_LOG = logging.getLogger("mixtura.batches")
 
 
 class EndpointBatches:
@@ -112,6 +55,8 @@ class EndpointBatches:
         self._gathered: dict[str, WaitingCall] = {}
         self._gathering: asyncio.Task[None] | None = None
         self._failures = 0
+        self._full = 0  # batches in a row that found the provider's queue full
+        self._rows = terms.rows
         self._earlier: dict[str, SubmittedBatch] | None = None
         self.following: dict[str, FollowedBatch] = {}
 
@@ -140,8 +85,7 @@ class EndpointBatches:
     async def forget_calls(self, calls: Iterable[str]) -> None:
         """No answer came of them: they may be asked in another batch."""
         journal = self._batches.journal.journal
-        for call in calls:
-            await self._batches.run_job(partial(journal.forget_provider_call, call))
+        await self._batches.run_job(partial(journal.forget_provider_calls, [*calls]))
 
     async def drop_tasks(self) -> None:
         tasks = [one.task for one in self.following.values() if one.task]
@@ -161,13 +105,13 @@ class EndpointBatches:
         """Send what came, once nothing more comes for a while or there is enough."""
         try:
             while before := len(self._gathered):
-                if before < self._terms.rows:
+                if before < self._rows:
                     await asyncio.sleep(self._batches.gather)
-                if before < len(self._gathered) < self._terms.rows:
+                if before < len(self._gathered) < self._rows:
                     continue
                 if await self._batches.seconds_left() <= 0:
                     self._fail_gathered(TimeIsUpError("the time limit for batches is reached"))
-                elif some := _take_some(self._gathered, self._terms):
+                elif some := _take_some(self._gathered, self._terms, self._rows):
                     await self._submit(some)
         except Exception as error:  # noqa: BLE001 - who waits is told, or would wait for ever
             self._fail_gathered(error)
@@ -188,6 +132,8 @@ class EndpointBatches:
         except Exception as error:
             batch.fail_waiting(error)
             raise
+        if self._earlier is not None:
+            self._earlier[tag] = record
         self._follow(batch)
 
     # ---- found
@@ -219,6 +165,11 @@ class EndpointBatches:
                 batch.closed = True
                 again, batch.waiting = batch.waiting, {}
                 self._gather_again(again.values())
+        except RejectedError as error:  # of the batch: a call of it may be right all the same
+            said = f"the provider refused a request about a batch: {to_one_line(error)}"
+            _LOG.warning("%s", said)
+            batch.closed = True
+            batch.fail_waiting(NotAskedError(said))
         except Exception as error:  # noqa: BLE001 - who waits is told, or would wait for ever
             batch.closed = True
             batch.fail_waiting(error)
@@ -269,7 +220,10 @@ class EndpointBatches:
             if len(looks) == 1 and time.monotonic() < until:
                 looks.append(min(LATER_LOOKS, until - time.monotonic()))
             try:
-                found = await self._form.find(record.tag, record.file, record.size, record.made)
+                async with asyncio.timeout(await seconds_to_look(self._batches)):
+                    found = await self._form.find(record.tag, record.file, record.size, record.made)
+            except TimeoutError:  # it stays in the journal as one that may be there
+                raise TimeIsUpError("the time limit for batches is reached") from None
             except PASSING:
                 looks[0] = min(2 * looks[0] + 1, LONGEST_POLL)
                 continue
@@ -284,9 +238,11 @@ class EndpointBatches:
         """False where it may be tried again later; raises *error* where that is of no use."""
         await self._forget(batch)
         self._failures += 1
-        if not isinstance(error, PASSING) or self._failures >= SUBMISSIONS:
+        passes = isinstance(error, PASSING) and not isinstance(error, QuotaError)
+        if not passes or self._failures >= SUBMISSIONS:
             raise error
-        await asyncio.sleep(min(self._batches.poll * 2**self._failures, LONGEST_POLL))
+        wait = max(self._batches.poll * 2**self._failures, getattr(error, "retry_after", None) or 0)
+        await asyncio.sleep(min(wait, LONGEST_POLL))
         return False
 
     async def _note_batch(self, batch: FollowedBatch, **changes: str) -> None:
@@ -303,10 +259,20 @@ class EndpointBatches:
     # ---- read
 
     async def _read_to_end(self, batch: FollowedBatch) -> None:
-        remote = await self._wait_until_over(batch)
-        await _let_calls_come(batch, self._batches.gather)
-        batch.closed = True
-        await _read_results(self._form, batch, remote, self._batches.poll)
+        try:
+            remote = await wait_until_over(self._batches, self._form, batch)
+            await let_calls_come(batch, self._batches.gather)
+            batch.closed = True
+            await read_results(self._form, batch, remote, self._batches.poll)
+        except RejectedError as error:
+            # Else a later process may read it; and those that came may not be kept yet.
+            if error.status in GONE:
+                await self.forget_calls([one.call for one in batch.waiting.values()])
+            raise
+        if remote.full:
+            await self._ask_later(batch)
+            return
+        self._full, self._rows = 0, min(2 * self._rows, self._terms.rows)
         left = [one.call for one in batch.waiting.values()]
         if remote.failure:
             await self._forget(batch)
@@ -316,71 +282,26 @@ class EndpointBatches:
             NotAskedError(remote.failure or "the provider's batch returned no result for it")
         )
 
-    async def _wait_until_over(self, batch: FollowedBatch) -> RemoteBatch:
-        """Raises TimeIsUpError in mode ``only``: the batch stays where it is."""
-        wait, called_off, odd = self._batches.poll, False, 0
-        while True:
-            try:
-                remote = await self._form.read(batch.record.remote)
-                odd = 0
-                if remote.over:
-                    return remote
-                left = await self._batches.seconds_left()
-                if left <= 0 and self._batches.mode == "only":
-                    raise TimeIsUpError("the time limit for batches is reached")
-                if left <= 0 and not called_off:
-                    # What is answered by then is paid and used; the rest is asked live.
-                    await self._form.cancel(batch.record.remote)
-                    called_off, wait = True, self._batches.poll
-            except TimeIsUpError:
-                raise
-            except PASSING:
-                left = LONGEST_POLL
-            except MalformedError:
-                odd += 1  # the batch is paid: one odd reply does not give it up
-                if odd == ODD_REPLIES:
-                    raise
-                left = LONGEST_POLL
-            await asyncio.sleep(min(wait, left) if left > 0 else wait)
-            wait = min(wait * 1.5, LONGEST_POLL)
+    async def _ask_later(self, batch: FollowedBatch) -> None:
+        """Its provider has enough of ours in its queue: its calls go out again, fewer at once."""
+        await self._forget(batch)
+        self._full += 1
+        self._rows = max(1, min(self._rows, batch.record.size) // 2)
+        left = max(0.0, await self._batches.seconds_left())
+        await asyncio.sleep(min(self._batches.poll * 2 ** min(self._full, 20), LONGEST_POLL, left))
+        again, batch.waiting = batch.waiting, {}
+        self._gather_again(again.values())
 
 
-async def _read_results(
-    form: BatchForm, batch: FollowedBatch, remote: RemoteBatch, wait: float
-) -> None:
-    """Give the results to who waits for them. Raises ModelError."""
-    timeouts = 0
-    while True:
-        try:
-            await form.read_results(remote, batch.take_result)
-            return
-        except TimedOutError:
-            timeouts += 1
-            if timeouts == RESULT_TIMEOUTS:
-                raise
-        except PASSING:
-            pass
-        await asyncio.sleep(wait)
-        wait = min(wait * 1.5, LONGEST_POLL)
-
-
-def _take_some(gathered: dict[str, WaitingCall], terms: BatchTerms) -> list[WaitingCall]:
-    """As many as one batch may have."""
+def _take_some(gathered: dict[str, WaitingCall], terms: BatchTerms, most: int) -> list[WaitingCall]:
+    """As many as one batch may have: *most* at most."""
     some: list[WaitingCall] = []
     size = 0
     for call, one in [*gathered.items()]:
         size += len(one.body) + 200  # with what is around it
-        full = len(some) >= terms.rows or size > terms.megabytes * 1e6
+        full = len(some) >= most or size > terms.megabytes * 1e6
         if full and some:
             break
         del gathered[call]
         some.append(one)
     return some
-
-
-async def _let_calls_come(batch: FollowedBatch, gather: float) -> None:
-    """Results are read once: after a restart, rows ask for them one after the other."""
-    before = -1
-    while not batch.fresh and before < len(batch.waiting):
-        before = len(batch.waiting)
-        await asyncio.sleep(gather)

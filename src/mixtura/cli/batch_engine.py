@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Coroutine, Generator
 from contextlib import contextmanager
 from dataclasses import replace
+from hashlib import blake2b
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -112,7 +114,7 @@ def merge_left_calls(
     config: Config, calls: CallJournal, files: BatchFiles, options: EngineOptions
 ) -> None:
     """Take in what killed workers left on this machine, whatever answers now. Raises StoreError."""
-    folder = _journals_folder(files, options)
+    folder = find_journals_folder(files.journal, options.worker_folder)
     if folder.is_dir():
         merge_left_journals(MergedJournal(calls), folder, config.usage_cost)
 
@@ -135,7 +137,7 @@ def open_pool(
         documents=describe_documents(config),
         plan=plan,
         working_folder=str(Path.cwd()),
-        journals=str(_journals_folder(files, options)),
+        journals=str(find_journals_folder(files.journal, options.worker_folder)),
         concurrency=options.concurrency,
         deadline=options.deadline,
         max_cost=options.max_cost,
@@ -181,10 +183,14 @@ def _default_workers(cluster: RayCluster, cores: int) -> int:
     return max(1, int(cluster.cores // cores))
 
 
-def _journals_folder(files: BatchFiles, options: EngineOptions) -> Path:
-    if options.worker_folder is not None:
-        return expand_home(options.worker_folder).absolute()
-    return workers_folder(files.journal)
+def find_journals_folder(journal: Path, folder: str | Path | None) -> Path:
+    """Where the workers of the batch of *journal* have theirs: beside it, or within *folder*."""
+    own = workers_folder(journal)
+    if folder is None:
+        return own
+    # Other batches may be given the same folder: what is left there is merged and removed.
+    mark = blake2b(os.fsencode(own), digest_size=6).hexdigest()
+    return expand_home(folder).absolute() / f"{own.name}-{mark}"
 
 
 def _vllm_models(config: Config, plan: MixtureSpec) -> list[str]:

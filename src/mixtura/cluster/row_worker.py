@@ -31,6 +31,8 @@ REPORT_SECONDS = 0.5
 """After which a worker reports also where nothing happened."""
 GATHER_SECONDS = 0.005
 """In which answers gather for one report."""
+ROWS_REMEMBERED = 100_000
+"""The last rows that came, so that one that is sent twice is asked once."""
 LAST_STEPS = 20
 """Turns of the event loop in which a row whose last call was answered is finished."""
 
@@ -79,6 +81,7 @@ class RowWorker:
         self._limiters: dict[str, RateLimiter] = {}
         self._models: JournaledModels | None = None
         self._tasks: dict[asyncio.Task[None], int] = {}
+        self._known: dict[int, None] = {}
         self._cap: LeasedCap | None = None
         self._leasing: asyncio.Task[None] | None = None
         self._draining = False
@@ -112,12 +115,22 @@ class RowWorker:
 
     async def add_rows(self, rows: Sequence[RowTask]) -> None:
         for row in rows:
+            if not self._remember(row.number):
+                continue
             if self._draining:
                 self._add_answer(RowAnswer(row.number, None, None, (), held_back=True))
                 continue
             task = asyncio.create_task(self._run(self._answer_row(row)))
             self._tasks[task] = row.number
             task.add_done_callback(self._tasks.pop)
+
+    def _remember(self, number: int) -> bool:
+        """Whether a row is new: what could not be told to have come is sent again."""
+        is_new = number not in self._known
+        self._known[number] = None
+        if len(self._known) > ROWS_REMEMBERED:
+            del self._known[next(iter(self._known))]
+        return is_new
 
     async def give_found(self, found: Mapping[bytes, bytes | None]) -> None:
         """What the owner has of the calls that it was asked for."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from mixtura.batch.call_journal import CallJournal
@@ -64,6 +65,7 @@ class WorkerPool:
         self._left = LeftJournals(cluster, setup, self._merged)
         self._slots = [_Slot() for _ in range(workers)]
         self._tasks: list[asyncio.Task[None]] = []
+        self._sending: set[asyncio.Task[None]] = set()
         self._owner: Any = None
         self._count, self._draining = 0, False
         self._error: Exception | None = None
@@ -116,7 +118,7 @@ class WorkerPool:
         self._draining = True
         for slot in self._slots:
             if slot.actor is not None:
-                slot.actor.drain.remote()
+                self._deliver(slot.actor.drain.remote)
 
     def endpoints(self) -> tuple[EndpointProgress, ...]:
         """How busy the endpoints are, with the calls of all workers."""
@@ -225,8 +227,10 @@ class WorkerPool:
         slot.unsent.clear()
         await self._start_worker(slot)
         if self._draining:
-            slot.actor.drain.remote()
-        self._send_rows(slot, [task for task, _ in rows])
+            self._deliver(slot.actor.drain.remote)
+        # Those that came meanwhile wait as unsent: nothing else would send them.
+        slot.unsent[:0] = [task for task, _ in rows]
+        self._send(slot)
 
     async def _finish_worker(self, slot: _Slot) -> None:
         try:
@@ -255,7 +259,25 @@ class WorkerPool:
     def _send(self, slot: _Slot) -> None:
         if slot.name and slot.unsent:
             rows, slot.unsent = slot.unsent, []
-            slot.actor.add_rows.remote(rows)
+            self._deliver(partial(slot.actor.add_rows.remote, rows))
+
+    def _deliver(self, ask: Callable[[], Any]) -> None:
+        """Ask a worker for something that may be asked twice, again while it cannot be reached."""
+        sending = asyncio.create_task(self._ask_until_heard(ask))
+        self._sending.add(sending)
+        sending.add_done_callback(self._sending.discard)
+
+    async def _ask_until_heard(self, ask: Callable[[], Any]) -> None:
+        while True:
+            try:
+                await ask()
+            except Exception as error:  # noqa: BLE001 - who waits is told, or would wait for ever
+                if self._cluster.is_passing(error):
+                    await asyncio.sleep(0.2)
+                    continue
+                if not self._cluster.is_dead(error):  # else who follows it replaces it
+                    self._fail(error)
+            return
 
     def _fail(self, error: Exception) -> None:
         if self._cluster.is_ray_error(error):
@@ -267,9 +289,10 @@ class WorkerPool:
                     waiting.set_exception(error)
 
     async def _stop_following(self) -> None:
-        for task in self._tasks:
+        tasks = [*self._tasks, *self._sending]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         self._tasks = []
 
 

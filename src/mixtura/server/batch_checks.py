@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+from mixtura.batch.records import Record
 from mixtura.config.requested_team import MAX_NAME_CHARS
+from mixtura.core.errors import ConfigError
 from mixtura.core.text import to_one_line
 from mixtura.server.apis.base import ApiError
 from mixtura.server.apis.validation import decode_body
@@ -66,10 +69,17 @@ def check_rows(path: Path, endpoint: str, *, most: int, most_bytes: int) -> Chec
 
 
 def _check_row(data: bytes, line: int, found: CheckedRows, names: set[str], endpoint: str) -> None:
+    message = "this line is not parseable as a JSON object"
     try:
-        row = decode_body(data)
+        decode_body(data)
+        # As it is read when it is asked: what is refused there must not pass here.
+        row = Record(f"line {line}", data).fields()
+    except ConfigError as error:
+        message = str(error)
+        row = None
     except ApiError:
-        message = "this line is not parseable as a JSON object"
+        row = None
+    if row is None:
         found.add_mistake("invalid_json_line", message, line)
         return
     for name in ("custom_id", "method", "url", "body"):
@@ -83,7 +93,7 @@ def _check_row(data: bytes, line: int, found: CheckedRows, names: set[str], endp
 
 
 def _check_fields(
-    row: dict[str, Any], line: int, found: CheckedRows, names: set[str], endpoint: str
+    row: Mapping[str, Any], line: int, found: CheckedRows, names: set[str], endpoint: str
 ) -> None:
     body: Any = row["body"]
     model = cast(dict[str, Any], body).get("model") if isinstance(body, dict) else None

@@ -12,6 +12,7 @@ import msgspec
 
 from mixtura.batch.openai_form import error_line
 from mixtura.core import large_json
+from mixtura.storage.interfaces import DAY_SECONDS
 from mixtura.storage.kept_files import PART_BYTES, KeptFile
 
 WINDOW_SECONDS = 86400
@@ -39,6 +40,7 @@ def new_batch(id: str, fields: dict[str, Any]) -> dict[str, Any]:  # noqa: A002
         "expires_at": now + WINDOW_SECONDS,
         "request_counts": {"total": 0, "completed": 0, "failed": 0},
         "metadata": fields.get("metadata"),
+        **{k: v for k, v in fields.items() if k == "output_expires_after" and v is not None},
         **empty,
     }
 
@@ -62,6 +64,13 @@ def usage_object(prompt: int, completion: int) -> dict[str, Any]:
         "output_tokens_details": {"reasoning_tokens": None},
         "total_tokens": prompt + completion,
     }
+
+
+def file_seconds(batch: dict[str, Any], days: float) -> float:
+    """How long the files that a batch makes are kept: *days*, or as short as it asks for."""
+    asked = batch.get("output_expires_after")
+    seconds = days * DAY_SECONDS
+    return min(float(asked["seconds"]), seconds) if asked else seconds
 
 
 def output_file(

@@ -14,12 +14,19 @@ from mixtura.server.apis.base import ApiError
 from mixtura.server.apis.validation import decode_fields
 from mixtura.server.batch_rows import ENDPOINTS
 from mixtura.server.error_statuses import translate_store_errors
-from mixtura.server.file_routes import find_file, page_of, require_batches
+from mixtura.server.file_routes import check_expiry, find_file, page_of, require_batches
 from mixtura.server.json_responses import json_response
 from mixtura.server.request_body import receive_body
 from mixtura.server.service import Service
 
 WINDOW = "24h"
+
+
+class OutputExpiry(msgspec.Struct):
+    """After which time the files that a batch makes are deleted."""
+
+    anchor: str
+    seconds: int
 
 
 class BatchBody(msgspec.Struct):
@@ -29,6 +36,7 @@ class BatchBody(msgspec.Struct):
     endpoint: str
     completion_window: str
     metadata: dict[str, str] | None = None
+    output_expires_after: OutputExpiry | None = None
 
 
 async def handle_batches(service: Service, request: Request) -> Response:
@@ -71,11 +79,14 @@ def _read_body(data: bytes) -> dict[str, Any]:
     if body.endpoint not in ENDPOINTS:
         message = f"`endpoint` must be one of {', '.join(ENDPOINTS)}"
         raise ApiError(400, message, param="endpoint", code="invalid_endpoint")
+    if (expiry := body.output_expires_after) is not None:
+        check_expiry(expiry.anchor, expiry.seconds, "output_expires_after")
     metadata = body.metadata or {}
     if len(metadata) > 16 or any(len(k) > 64 or len(v) > 512 for k, v in metadata.items()):
         message = "`metadata` has at most 16 names of 64 letters, with values of 512"
         raise ApiError(400, message, param="metadata")
     # Kept and shown again: a key in it is in neither.
     return msgspec.structs.asdict(body) | {
-        "metadata": current_redactor().redact_data(body.metadata)
+        "metadata": current_redactor().redact_data(body.metadata),
+        "output_expires_after": None if expiry is None else msgspec.structs.asdict(expiry),
     }

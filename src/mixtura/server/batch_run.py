@@ -23,13 +23,17 @@ from mixtura.batch.resume import find_resume_point
 from mixtura.batch.row_lines import RowLines
 from mixtura.batch.session import BatchSession
 from mixtura.billing.price import Pricer
+from mixtura.core.errors import ConfigError, RejectedError
+from mixtura.core.events import Emit
 from mixtura.core.model import Model
 from mixtura.core.text import to_one_line
+from mixtura.core.types import Completion, Request
 from mixtura.models.wrappers.budget_queue import BudgetQueued, InFlight
 from mixtura.server.apis.base import ApiError
 from mixtura.server.batch_checks import CheckedRows, check_rows
 from mixtura.server.batch_object import (
     add_unanswered,
+    file_seconds,
     output_file,
     read_in_parts,
     usage_object,
@@ -38,7 +42,7 @@ from mixtura.server.batch_object import (
 )
 from mixtura.server.batch_rows import create_row_lines, find_row_reader
 from mixtura.server.metrics import BatchCounts
-from mixtura.storage.interfaces import DAY_SECONDS
+from mixtura.storage.batch_journal import BatchJournal
 from mixtura.storage.kept_batches import OVER, BatchStore, KeptBatch
 from mixtura.storage.kept_files import FileStore
 
@@ -49,6 +53,10 @@ _UNANSWERED = {
     "expired": ("batch_expired", "this request could not be executed before the batch expired"),
     "failed": ("budget_exceeded", "a cap ended the batch before this request was answered"),
 }
+
+
+NOT_READY = 503
+"""The status of a refusal of a model that lacks something: a key, a file."""
 
 
 class BatchServices(NamedTuple):
@@ -78,7 +86,12 @@ class BatchRun:
         self._counted = (0, 0.0)
         """Rows and dollars that are in the metrics."""
         self._session: BatchSession | None = None
-        self._ends_as: str | None = "cancelled" if kept.status == "cancelling" else None
+        self.began_expired = self.is_expired
+        """Its window was over before this process took it up: it only keeps what is answered."""
+        over = "expired" if self.began_expired else None
+        self._ends_as: str | None = "cancelled" if kept.status == "cancelling" else over
+        self._refusal: tuple[str, str] | None = None
+        """The code and words of why its model may not be asked any more."""
         self.ended = False
         """The process ends: what is left goes on in the next one."""
 
@@ -101,12 +114,23 @@ class BatchRun:
             try:
                 model = build_model(self._body["model"])
             except ApiError as refused:
-                said = {"code": refused.code, "line": None, "message": refused.message}
-                await self._change(with_mistakes(self._body, [{**said, "param": refused.param}]))
-                return
+                model = self._end_without_model(refused)
             outcome = await self._ask_rows(model)
         if not self.ended:
             await self._finish(outcome)
+
+    def _end_without_model(self, refused: ApiError) -> Model:
+        """
+        What stands for a model that may not be asked: what is answered by now is kept.
+
+        Raises ConfigError where the model may come back and is needed: what is paid is not lost.
+        """
+        needed = self._ends_as is None and self._body["status"] != "finalizing"
+        if needed and refused.status == NOT_READY:
+            raise ConfigError(refused.message)
+        self._refusal = refused.code or "invalid_model", refused.message
+        self._ends_as = self._ends_as or "failed"
+        return RefusedModel(self._body["model"], refused.message)
 
     def end_as(self, status: str) -> None:
         """Begin no further row; it is *status* once those under way are kept."""
@@ -153,7 +177,9 @@ class BatchRun:
         else:
             parts = self._shared.files.read_parts(source.id)
             await to_thread(write_lines, self._input, parts)
-            if source.size:
+            if self._input.stat().st_size != source.size:  # a part of it would be asked
+                found.add_mistake("file_not_found", "the input file was deleted meanwhile")
+            elif source.size:
                 found = await to_thread(self._check_rows)
             else:
                 found.add_mistake("empty_file", "the file has no requests")
@@ -208,25 +234,11 @@ class BatchRun:
             outcome = await self._session.run()
             if outcome.ending != "done" and not self.ended:
                 paid = await self._session.collect_paid_rows()
-                await to_thread(self._keep_paid_rows, paid, calls)
+                await to_thread(_keep_paid_rows, self._output_files, paid, calls.journal)
             return outcome
         finally:
             self._session = None
             await to_thread(calls.close)
-
-    def _keep_paid_rows(self, paid: list[FinishedRow], calls: CallJournal) -> None:
-        """A batch that ends here: what stood ahead of an open row comes behind what is written."""
-        files, journal = self._output_files, calls.journal
-        lines = {one.row.line: one.data for one in paid if not one.failed}
-        # Failed at first, and answered when they were asked once more.
-        for number in journal.recovered_lines():
-            lines[number] = journal.read_recovered(number) or b""
-        # Behind the last whole line, and once: a process that was killed here begins again.
-        size = int(journal.read_settings()[BYTES])
-        with closing(PartFile(files.part, size)) as part:
-            part.append(b"".join(lines[number] for number in sorted(lines)))
-        failed = [one.body for one in journal.read_failed() if one.line not in lines]
-        write_lines(files.errors, [*failed, *(one.data for one in paid if one.failed)])
 
     async def _finish(self, outcome: BatchOutcome | None) -> None:
         """Make the files and write the last state down."""
@@ -238,8 +250,11 @@ class BatchRun:
             await self._change(with_status(self._body, "finalizing"))
         output = self._output_files.output if whole else self._output_files.part
         errors = self._output_files.errors
-        if not whole:
-            await to_thread(add_unanswered, self._input, output, errors, *_UNANSWERED[status])
+        # One that was cancelled before its rows were checked has none.
+        if not whole and self._body["model"] is not None:
+            refusal = self._refusal if status == "failed" else None
+            said = refusal or _UNANSWERED[status]
+            await to_thread(add_unanswered, self._input, output, errors, *said)
         made: dict[str, Any] = {
             "output_file_id": await to_thread(self._keep_file, "output", output),
             "error_file_id": await to_thread(self._keep_file, "error", errors),
@@ -254,14 +269,15 @@ class BatchRun:
             made["usage"] = usage_object(outcome.prompt_tokens, outcome.completion_tokens)
             counts["failed"] = outcome.failed
         if status == "failed" and outcome is not None:
-            said = {"code": "budget_exceeded", "line": None, "message": outcome.reason}
-            made["errors"] = {"object": "list", "data": [{**said, "param": None}]}
+            code, message = self._refusal or ("budget_exceeded", outcome.reason)
+            told = {"code": code, "line": None, "message": message, "param": None}
+            made["errors"] = {"object": "list", "data": [told]}
         await self._change(with_status(self._body, status, request_counts=counts, **made))
 
     def _keep_file(self, kind: str, path: Path) -> str | None:
         if not path.exists() or not path.stat().st_size:
             return None
-        expires = time.time() + self._shared.days * DAY_SECONDS
+        expires = time.time() + file_seconds(self._body, self._shared.days)
         file = output_file(self._body, self._who, kind, path, expires)
         self._shared.files.add_file(file, read_in_parts(path))
         return file.id
@@ -306,7 +322,34 @@ class BatchRun:
             kept = await to_thread(self._shared.batches.get_batch, self.id)
             assert kept is not None
             self._body = {**body, **kept.body}
-            self._ends_as = "cancelled"
+            if kept.status in ("cancelling", "cancelled"):  # else another process was faster
+                self._ends_as = "cancelled"
+
+
+def _keep_paid_rows(files: BatchFiles, paid: list[FinishedRow], journal: BatchJournal) -> None:
+    """A batch that ends here: what stood ahead of an open row comes behind what is written."""
+    lines = {one.row.line: one.data for one in paid if not one.failed}
+    # Failed at first, and answered when they were asked once more.
+    for number in journal.recovered_lines():
+        lines[number] = journal.read_recovered(number) or b""
+    # Behind the last whole line, and once: a process that was killed here begins again.
+    size = int(journal.read_settings()[BYTES])
+    with closing(PartFile(files.part, size)) as part:
+        part.append(b"".join(lines[number] for number in sorted(lines)))
+    failed = [one.body for one in journal.read_failed() if one.line not in lines]
+    write_lines(files.errors, [*failed, *(one.data for one in paid if one.failed)])
+
+
+class RefusedModel:
+    """In the place of a model that may not be asked: every call fails with *why*."""
+
+    def __init__(self, name: str, why: str) -> None:
+        self.name = name
+        self._why = why
+
+    async def complete(self, request: Request, emit: Emit | None = None) -> Completion:  # noqa: ARG002
+        """Raises RejectedError."""
+        raise RejectedError(self._why)
 
 
 def _count_lines(path: Path) -> int:

@@ -162,6 +162,16 @@ def file_object(file: KeptFile) -> dict[str, Any]:
     }
 
 
+def check_expiry(anchor: str | None, seconds: int, param: str) -> None:
+    """Raises ApiError where a client asks for what files cannot have."""
+    if anchor != "created_at" or not MIN_EXPIRY_SECONDS <= seconds <= MAX_EXPIRY_SECONDS:
+        message = (
+            f"`{param}` has the anchor created_at and"
+            f" {MIN_EXPIRY_SECONDS} to {MAX_EXPIRY_SECONDS} seconds"
+        )
+        raise ApiError(400, message, param=param)
+
+
 def _new_file(form: UploadedForm, owner: str, days: float) -> KeptFile:
     purpose = form.fields.get("purpose")
     if purpose != "batch":
@@ -172,12 +182,7 @@ def _new_file(form: UploadedForm, owner: str, days: float) -> KeptFile:
     anchor = form.fields.get("expires_after[anchor]")
     if text is not None or anchor is not None:
         wanted = int(text) if text and text.isascii() and text.isdigit() and len(text) < 9 else 0
-        if anchor != "created_at" or not MIN_EXPIRY_SECONDS <= wanted <= MAX_EXPIRY_SECONDS:
-            message = (
-                "`expires_after` has the anchor created_at and"
-                f" {MIN_EXPIRY_SECONDS} to {MAX_EXPIRY_SECONDS} seconds"
-            )
-            raise ApiError(400, message, param="expires_after")
+        check_expiry(anchor, wanted, "expires_after")
         seconds = min(float(wanted), seconds)
     now = time.time()
     name = redact_secrets(form.name.replace("\x00", ""))[:255] or "file"

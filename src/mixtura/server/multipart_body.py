@@ -125,7 +125,7 @@ def _parse_form(body: BinaryIO, boundary: bytes) -> UploadedForm:
             if name == "file":
                 if file is not None:
                     raise ApiError(400, "the form has two files: send one", param="file")
-                file = (head.get_filename() or "", start, end)
+                file = (_read_filename(head), start, end)
             elif end - start > MAX_FIELD_BYTES:
                 raise ApiError(400, f"the field has more than {MAX_FIELD_BYTES} bytes", param=name)
             else:
@@ -138,6 +138,15 @@ def _parse_form(body: BinaryIO, boundary: bytes) -> UploadedForm:
             400, "'file' is a required property", param="file", code="missing_required_parameter"
         )
     return UploadedForm(fields, body, *file)
+
+
+def _read_filename(head: Message) -> str:
+    """The file's name; empty where it is in no encoding that can be read."""
+    try:
+        name = head.get_filename() or ""
+    except ValueError:  # the form itself names the encoding, such as one that decodes nothing
+        return ""
+    return name.encode("utf-8", "replace").decode()  # some decode to halves of characters
 
 
 def _find_parts(data: mmap.mmap, boundary: bytes) -> Iterator[tuple[Message, int, int]]:

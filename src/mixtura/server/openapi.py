@@ -13,6 +13,7 @@ from mixtura.server.apis.openai_chat_body import ChatBody
 from mixtura.server.apis.openai_completions import CompletionsBody
 from mixtura.server.apis.openai_responses import ResponsesApi
 from mixtura.server.batch_rows import ENDPOINTS
+from mixtura.server.file_routes import MAX_EXPIRY_SECONDS, MIN_EXPIRY_SECONDS
 from mixtura.server.openapi_operations import (
     SCHEMA_REF,
     bodyless_operation,
@@ -195,8 +196,19 @@ _BATCH_BODY_SCHEMA: dict[str, Any] = {
             "type": ["object", "null"],
             "additionalProperties": {"type": "string"},
         },
+        "output_expires_after": {
+            "type": ["object", "null"],
+            "required": ["anchor", "seconds"],
+            "properties": {
+                "anchor": {"const": "created_at"},
+                "seconds": {
+                    "type": "integer",
+                    "minimum": MIN_EXPIRY_SECONDS, "maximum": MAX_EXPIRY_SECONDS,
+                },
+            },
+        },
     },
-}
+}  # fmt: skip
 
 _NULLABLE_TEXT = {"type": ["string", "null"]}
 ERROR_SCHEMA = {

@@ -23,6 +23,7 @@ from mixtura.server.batch_run import BatchRun, BatchServices
 from mixtura.server.metrics import BatchCounts
 from mixtura.server.model_choice import MixtureChooser
 from mixtura.server.uploads import UploadsUnderWay
+from mixtura.storage.in_flight_file import JournalInUseError
 from mixtura.storage.interfaces import DAY_SECONDS
 from mixtura.storage.kept_batches import BatchStore, KeptBatch
 from mixtura.storage.kept_files import FileStore
@@ -194,6 +195,8 @@ class ServedBatches:
             if not run.ended:
                 self.counts.ended[run.status] += 1
                 await to_thread(run.remove_folder)
+        except JournalInUseError:  # another process of this machine runs it
+            self._not_before[run.id] = time.monotonic() + RETRY_SECONDS
         except (ConfigError, OSError) as error:
             # A full disk, or another process that has it: what was written down is not lost.
             _LOG.warning("the batch %s waits: %s", run.id, to_one_line(error))
@@ -210,7 +213,7 @@ class ServedBatches:
     async def _put_off(self, run: BatchRun, why: str) -> None:
         """Try a batch again later, unless its time is over or it failed too often."""
         self._not_before[run.id] = time.monotonic() + RETRY_SECONDS
-        if run.is_expired or self._faults[run.id] >= MAX_FAULTS:
+        if run.began_expired or self._faults[run.id] >= MAX_FAULTS:
             try:
                 await run.fail_for(why)
             except ConfigError as error:

@@ -311,10 +311,12 @@ class BatchJournal:
             db.execute("DELETE FROM provider_calls WHERE tag = ?", (tag,))
             db.execute("DELETE FROM provider_batches WHERE tag = ?", (tag,))
 
-    def forget_provider_call(self, call: str) -> None:
-        """No answer came of it: it may be asked in another batch."""
+    def forget_provider_calls(self, calls: Iterable[str]) -> None:
+        """No answer came of them: they may be asked in another batch."""
         with self._store.transaction() as db:
-            db.execute("DELETE FROM provider_calls WHERE call = ?", (call,))
+            db.execute_many(
+                "DELETE FROM provider_calls WHERE call = ?", [(call,) for call in calls]
+            )
 
     def read_provider_batches(self) -> list[SubmittedBatch]:
         with self._store.transaction() as db:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from typing import Any, Literal, cast
+from typing import Any, Literal, NamedTuple, cast
 
 from mixtura.core import large_json
 from mixtura.core.wilson_interval import wilson_interval
@@ -16,6 +16,19 @@ ExportPart = Literal["labels", "against", "outputs"]
 LABELS = {"mixture": "model", "model": "other", "tie": "tie"}
 """A choice in the words of people's labels of an evaluation of the mixture against the model."""
 _MEMBER_OPTIONS = ("proposers", "aggregator", "layers")
+
+
+class Choice(NamedTuple):
+    """
+    What a person chose of two answers: a run's (*own*), and the *other* one, of the run *beside*
+    and the model called *model*.
+    """
+
+    beside: str
+    model: str
+    preferred: Preference
+    own: str
+    other: str
 
 
 class ChoiceStore:
@@ -57,6 +70,24 @@ class ChoiceStore:
         for mixture, model, choice, count in rows:
             counts.setdefault((mixture, model), {})[choice] = count
         return [_count_entry(*pair, found) for pair, found in counts.items()]
+
+    def read_choices(self, run: str) -> list[Choice]:
+        """What was chosen of a run's answer and of those beside it, without damaged ones."""
+        with self._store.transaction() as db:
+            rows = db.fetch_all(
+                "SELECT beside, model, choice, body FROM choices WHERE run = ? ORDER BY beside",
+                (run,),
+            )
+        found: list[Choice] = []
+        for beside, model, choice, body in rows:
+            try:
+                whole: Record = large_json.decode(zlib.decompress(body))
+                texts = (whole["mixture"], whole["model"])
+            except UNPACK_ERRORS:
+                continue
+            if choice in LABELS and all(isinstance(one, str) for one in texts):
+                found.append(Choice(beside, model, choice, *texts))
+        return found
 
     def export_choices(
         self, mixture: str, model: str, part: ExportPart, *, who: str | None = None

@@ -89,6 +89,10 @@ def _read_place(place: bytes) -> list[InFlightCall]:
     return [InFlightCall(key, run, model, tokens)]
 
 
+class JournalInUseError(ConfigError):
+    """Another process works with a journal."""
+
+
 class InFlightFile:
     """
     A place of fixed size for each call under way: written before it is sent, used for another
@@ -118,7 +122,7 @@ class InFlightFile:
             except OSError:
                 os.close(self._file)
                 or_else = f", stop it, or give {option} another file" if option else ", or stop it"
-                raise ConfigError(
+                raise JournalInUseError(
                     f"another process is working with the journal {journal}: wait until it ends"
                     + or_else
                 ) from None

@@ -12,7 +12,7 @@ from mixtura.core.types import JsonObject, Message, TextPart
 
 Form = Literal["sft", "preferences"]
 FORMS: tuple[Form, ...] = ("sft", "preferences")
-_WHOLE = ("stop", None)
+WHOLE = ("stop", None)
 """Why an answer ended that is whole; None where nothing is known."""
 
 
@@ -22,6 +22,8 @@ class Preference(NamedTuple):
     chosen: str
     rejected: str
     decided_by: JsonObject
+    models: Sequence[str] = ()
+    """That answered in one of the two, and not in the run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +95,13 @@ class ExampleFilter:
             return "with tools"
         if not all(map(_is_text, example.messages)):
             return "with pictures or files"
+        if example.messages[-1].role == "assistant":
+            return "continuing a given beginning"
         if not example.answer.strip():
             return "without a text"
         if example.degraded and not self.degraded:
             return "degraded"
-        if example.finish_reason not in _WHOLE and not self.incomplete:
+        if example.finish_reason not in WHOLE and not self.incomplete:
             return "cut off"
         if self.judged and not example.preferences:
             return "without a verdict"
@@ -115,7 +119,7 @@ def build_training_lines(example: TrainingExample, form: Form) -> list[JsonObjec
     The example as TRL's conversational data sets have it: ``messages``, or one line with
     ``prompt``, ``chosen`` and ``rejected`` for each preference.
     """
-    prompt = [_message_line(one.role, one.text) for one in example.messages]
+    prompt = _join_turns(example.messages)
     provenance = example.provenance()
     if form == "sft":
         answer = _message_line("assistant", example.answer)
@@ -125,10 +129,24 @@ def build_training_lines(example: TrainingExample, form: Form) -> list[JsonObjec
             "prompt": prompt,
             "chosen": [_message_line("assistant", pair.chosen)],
             "rejected": [_message_line("assistant", pair.rejected)],
-            "provenance": provenance | {"decided_by": pair.decided_by},
+            "provenance": provenance
+            | {"models": sorted({*example.models, *pair.models}), "decided_by": pair.decided_by},
         }
         for pair in example.preferences
     ]
+
+
+def _join_turns(messages: Sequence[Message]) -> list[JsonObject]:
+    """Messages of one role that follow each other are one: chat templates want turns."""
+    lines: list[JsonObject] = []
+    for one in messages:
+        line = _message_line(one.role, one.text)
+        if lines and lines[-1]["role"] == line["role"]:
+            texts = filter(None, (lines[-1]["content"], line["content"]))
+            lines[-1]["content"] = "\n\n".join(texts)
+        else:
+            lines.append(line)
+    return lines
 
 
 def _message_line(role: str, text: str) -> JsonObject:

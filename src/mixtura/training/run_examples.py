@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from mixtura.core.errors import ConfigError, MalformedError, StoreError
@@ -10,8 +11,10 @@ from mixtura.protocols.openai.messages import message_from_json
 from mixtura.storage.run_record import iter_leaf_calls, parse_timestamp
 from mixtura.storage.runs import RunStore
 from mixtura.training.examples import TrainingExample
-from mixtura.training.run_preferences import read_preferences
+from mixtura.training.run_preferences import read_people_preferences, read_preferences
 
+DAMAGE = (KeyError, IndexError, TypeError, ValueError, AttributeError, MalformedError)
+"""What reading a run raises that is not as we wrote it."""
 PAGE = 500
 """Runs that are listed at a time."""
 
@@ -31,16 +34,19 @@ def read_run_examples(runs: RunStore, damaged: list[str]) -> Iterator[TrainingEx
         if run is None or run.get("answer") is None or not run.get("request"):
             continue
         try:
-            yield build_run_example(run)
-        except ConfigError:
+            example = build_run_example(run)
+            people = tuple(read_people_preferences(runs, run))
+        except (ConfigError, *DAMAGE):
             damaged.append(id)
+            continue
+        yield replace(example, preferences=(*example.preferences, *people))
 
 
 def build_run_example(run: Mapping[str, Any]) -> TrainingExample:
     """A run with an answer as an example. Raises ConfigError for one that is damaged."""
     try:
         return _build_example(run)
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError, MalformedError) as error:
+    except DAMAGE as error:
         raise ConfigError(f"the run {run['id']} is damaged: {error}") from None
 
 

@@ -6,11 +6,13 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from mixtura.core.errors import StoreError
 from mixtura.core.types import JsonObject
 from mixtura.patterns.best_of import parse_score
 from mixtura.protocols.openai.completion_json import completion_from_json
-from mixtura.storage.run_record import Record, last_layer_proposals
-from mixtura.training.examples import Preference
+from mixtura.storage.run_record import Record, iter_leaf_calls, last_layer_proposals
+from mixtura.storage.runs import RunStore
+from mixtura.training.examples import WHOLE, Preference
 
 _CHOICE = re.compile(r"proposal (\d+) of (\d+), by .+: (.+)", re.DOTALL)
 _RANKED, _SCORED = "the best for ", re.compile(r"a score of (\S+), the highest")
@@ -41,6 +43,30 @@ def read_preferences(run: Mapping[str, Any]) -> tuple[Preference, ...]:
         for position, decided_by in decisions
         if _can_be_rejected(row := proposals[position], run["answer"])
     )
+
+
+def read_people_preferences(runs: RunStore, run: Mapping[str, Any]) -> Iterator[Preference]:
+    """
+    What people chose of the run's answer and those beside it, not knowing whose they were: without
+    ties, and answers that are not whole or can no longer be read. Raises StoreError.
+    """
+    for choice in runs.choices.read_choices(run["id"]):
+        texts = (choice.own, choice.other)
+        equal = choice.own.strip() == choice.other.strip()
+        if choice.preferred == "tie" or equal or not all(one.strip() for one in texts):
+            continue
+        models = [choice.model]
+        # It may be deleted by now: its text is kept with the choice.
+        try:
+            beside = runs.get_run(choice.beside, compared=False)
+        except StoreError:
+            continue
+        if beside is not None:
+            if beside["finish_reason"] not in WHOLE:
+                continue
+            models = [one["model"] for one in iter_leaf_calls(beside["calls"]) if one["completion"]]
+        better, worse = texts if choice.preferred == "mixture" else texts[::-1]
+        yield Preference(better, worse, _decided_by("person", None), models)
 
 
 def _can_be_rejected(row: Record, answer: str) -> bool:

@@ -1,0 +1,105 @@
+"""Providers that refuse what is asked of a batch: no call is lost, and none is paid twice."""
+
+import pytest
+
+from tests.batch.test_provider_batches import ROWS, WORDS, answers, folder, team_of  # noqa: F401
+from tests.support.batch_provider import provider_fake
+from tests.support.batches import read_lines, write_rows
+from tests.support.command_line import desk  # noqa: F401 - a fixture
+
+ONE_MODEL = ("batch", "in.jsonl", "out.jsonl", "-m", "a", *WORDS[5:])
+
+
+@pytest.mark.parametrize("provider", ["openai", "anthropic"])
+def test_a_batch_that_can_no_longer_be_cancelled_is_waited_for(folder, provider):  # noqa: F811
+    with provider_fake(seconds=600, refuses={"cancel": 400}) as fake:
+        folder.write(team_of(provider, fake))
+
+        done = folder.run(*ONE_MODEL, "auto", "--within", "8s")
+
+        assert done.code == 0, done.err
+        assert len(answers(folder)) == ROWS
+        assert (len(fake.batches), len(fake.live)) == (1, 0), "they are paid in the batch"
+
+
+@pytest.mark.parametrize("wrong", ["create", "read", "results"])
+def test_what_a_provider_refuses_of_a_batch_costs_no_row_its_answer(folder, wrong):  # noqa: F811
+    with provider_fake(refuses={wrong: 404 if wrong != "create" else 400}) as fake:
+        folder.write(team_of("openai", fake))
+
+        done = folder.run(*ONE_MODEL, "auto")
+
+        assert done.code == 0, done.err
+        assert len(answers(folder)) == sum(fake.live.values()) == ROWS
+        assert f"no {wrong} here" in done.err
+
+
+@pytest.mark.parametrize(("wrong", "again"), [(401, False), (404, True)])
+def test_a_batch_that_cannot_be_read_is_asked_again_only_where_it_is_gone(folder, wrong, again):  # noqa: F811
+    with provider_fake(refuses={"read": wrong}) as fake:
+        folder.write(team_of("openai", fake))
+        failed = folder.run(*ONE_MODEL, "only")
+        assert failed.code == 3, failed.err
+        said = read_lines(folder.folder / "out.errors.jsonl")[0]["error"]["message"]
+        assert "no read here" in said
+        fake.refuses.clear()
+
+        done = folder.run(*ONE_MODEL, "only", "--retry-failed")
+
+        assert done.code == 0, done.err
+        assert len(answers(folder)) == ROWS
+        assert (len(fake.batches) > 1, len(fake.live)) == (again, 0)
+
+
+@pytest.mark.parametrize("lost_replies", [0, 1])
+def test_only_ends_in_time_though_its_provider_is_down_and_pays_nothing_twice(folder, lost_replies):  # noqa: F811
+    wrong = "list" if lost_replies else "read"
+    with provider_fake(refuses={wrong: 503}, lost_replies=lost_replies) as fake:
+        folder.write(team_of("openai", fake))
+
+        late = folder.run(*ONE_MODEL, "only", "--within", "6s")
+
+        assert late.code == 4, late.err
+        fake.refuses.clear()
+        done = folder.run(*ONE_MODEL, "only", "--within", "2h")
+        assert done.code == 0, done.err
+        assert (len(fake.batches), fake.paid_twice, len(fake.live)) == (1, [], 0)
+
+
+def test_a_batch_of_another_that_is_deleted_meanwhile_is_not_taken_for_ours(folder):  # noqa: F811
+    with provider_fake(lost_replies=1) as fake:
+        folder.write(team_of("anthropic", fake))
+        other = {"custom_id": "theirs", "body": {"model": "theirs", "messages": []}}
+        fake.deleted.add(fake.make_batch([other] * ROWS, asked={})["id"])
+        fake.paid.clear()
+
+        done = folder.run(*ONE_MODEL, "only")
+
+        assert done.code == 0, done.err
+        assert len(answers(folder)) == ROWS
+        assert (len(fake.batches), fake.paid_twice) == (2, [])
+
+
+def test_what_finds_a_providers_queue_full_goes_out_later_in_smaller_batches(folder):  # noqa: F811
+    with provider_fake(full=2) as fake:
+        folder.write(team_of("openai", fake))
+
+        done = folder.run(*ONE_MODEL, "only")
+
+        assert done.code == 0, done.err
+        assert len(answers(folder)) == ROWS
+        sizes = [len(one["rows"]) for one in fake.batches.values()]
+        assert (sizes[:3], sum(sizes[3:])) == ([4, 2, 2], 2)
+        assert (fake.paid_twice, len(fake.live)) == ([], 0)
+
+
+def test_many_short_rows_go_to_google_as_a_file_since_their_answers_may_be_long(folder):  # noqa: F811
+    with provider_fake() as fake:
+        folder.write(team_of("google", fake))
+        write_rows(folder.folder / "in.jsonl", 101)
+
+        done = folder.run(*ONE_MODEL, "only")
+
+        assert done.code == 0, done.err
+        assert len(answers(folder)) == 101
+        assert [one["asked"]["in_file"] for one in fake.batches.values()] == [True]
