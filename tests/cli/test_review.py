@@ -7,6 +7,8 @@ import json
 import pytest
 
 from mixtura.core.json_schema import find_mismatches
+from mixtura.core.types import Completion, Message
+from mixtura.patterns.review_findings import parse_findings
 from tests.support import command_line, shell
 from tests.support.loopback import Answer
 
@@ -168,6 +170,42 @@ def test_findings_of_a_wrong_form_are_left_out_and_counted(reviews):
 
     assert ran.json["findings"][0]["found_by"] == 2
     assert "1 finding of ben cannot be read" in ran.err
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"severity": "Critical"},
+        {"severity": "HIGH "},
+        {"line": "11-12"},
+        {"line": 11.0},
+        {"file": ""},
+    ],
+)
+def test_a_finding_in_a_form_that_is_plain_all_the_same_is_read(other, reviews):
+    reviews.desk.server.answers["ben"] = finds(SIGN_AGAIN | other)
+
+    ran = reviews.run("review", "--json", stdin=DIFF)
+
+    first = ran.json["findings"][0]
+    assert (first["found_by"], first["severity"]) == (2, "high")
+    assert "cannot be read" not in ran.err
+
+
+def test_an_empty_list_that_only_repeats_the_form_hides_no_finding(reviews):
+    said = f'With nothing to report: {{"findings": []}}. But:\n{json.dumps({"findings": [SIGN]})}'
+    reviews.desk.server.answers |= dict.fromkeys(("ann", "ben"), Answer.text(said))
+
+    review = reviews.run("review", "--json", stdin=DIFF).json
+
+    assert [one["found_by"] for one in review["findings"]] == [2]
+
+
+@pytest.mark.parametrize("piece", ['{"a": [', "{\n"])
+def test_a_reply_of_nothing_but_braces_is_no_review_and_holds_nobody_up(piece):
+    reply = Completion(Message("assistant", piece * 1_000_000), "m")
+
+    assert parse_findings(reply) is None  # with a try for each brace this would not end
 
 
 def test_without_any_review_there_is_no_answer(reviews):

@@ -85,6 +85,13 @@ NUMBERS = [
     ("The answer is 16. Wait, that's wrong. The answer is 18.", "18"),
     ("Answer: 17.6, which rounds to 18", "18"), ("Answer: 17.6 rounded to 2 places", "17.6"),
     ("Answer: 75% of 24 is 18", "18"), ("Answer: 75% of 24 eggs is $18.", "18"),
+    ("Answer: 2x + 1", None), (r"\boxed{3+4i}", None), ("Answer: 3π", None), ("Answer: n/2", None),
+    (r"\boxed{(3,4)}", None), ("Answer: 2024-12-25", None), ("Answer: 12/25/2024", None),
+    ("Answer: March 5, 2024", None), ("Answer: 9π ≈ 28.3", "28.3"), ("Answer: y = 2*4 = 8", "8"),
+    ("Answer: 12 apples, on March 5, 2024", "12"), ("On March 5, 2024 she had 12 apples.", "12"),
+    ("Answer: 18; Confidence: 95%", "18"), ("18\n\n**Confidence:** 95%", "18"),
+    ("She is right.\nConfidence: 0.9", "0.9"), ("Answer: 95% confidence", "95"),
+    ("Answer: 2x10^3", "2000"), ("Answer: 5x", "5"),
     ("I get 20.\n#### 20\n</think>\nAnswer: 18", "18"), ("[THINK]#### 20[/THINK]18", "18"),
 ]  # fmt: skip
 

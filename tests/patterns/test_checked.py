@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from mixtura import ModelError, UnavailableError, ask
+from mixtura import Completion, Message, ModelError, ToolCall, UnavailableError, ask
 from mixtura.billing.forecast import forecast_calls
-from mixtura.models.fake import failing_model
+from mixtura.models.fake import Scripted, failing_model
 from mixtura.patterns import Chosen
 from mixtura.patterns.checked import (
     Checked,
@@ -86,6 +86,21 @@ def test_a_program_that_never_ends_or_breaks_off_passes_nothing():
     answer, _ = watched(Chosen.of(team(loop, RIGHT), Checked(run_program=run_program)), QUESTION)
 
     assert answer.text == RIGHT
+
+
+def test_a_test_of_a_model_that_never_ends_takes_nothing_from_the_questions_examples():
+    def run_program(text, test, function):
+        if "100" not in test:
+            return ("2 * n" in text,)
+        return () if "2 * n" in text else (False, True)
+
+    tester = repeats("tester", "assert double(100) == 200")
+    model = Chosen.of(team(WRONG, RIGHT), Checked(tester=tester, run_program=run_program))
+
+    answer, events = watched(model, QUESTION)
+
+    assert answer.text == RIGHT
+    assert "it passes 1 of 2 checks" in str(events)
 
 
 def test_a_class_of_programs_scores_its_size_times_the_tests_it_passes():
@@ -182,6 +197,18 @@ def test_hostile_json_fits_nothing_and_a_fence_is_no_fault(bad, good):
     assert check_answers({}, [bad, good]) == [False, True]
 
 
+def test_a_call_of_a_tool_is_not_held_to_the_schema_of_the_answer_that_comes_after_it():
+    wanted = {"type": "json_schema", "json_schema": {"name": "n", "schema": SCHEMA}}
+    request = replace(ask("A number?"), response_format=wanted)
+    calls = Completion(Message("assistant", "", (ToolCall("1", "clock", "{}"),)), "m", "tool_calls")
+    members = [Scripted("a", [calls]), Scripted("b", [calls]), *team("seven")]
+
+    answer = run(Chosen.of(members, Checked()).complete(request))
+
+    assert answer.message.tool_calls
+    assert not answer.degraded
+
+
 def test_that_no_proposal_fits_the_schema_is_said():
     wanted = {"type": "json_schema", "json_schema": {"name": "n", "schema": SCHEMA}}
     request = replace(ask("A number?"), response_format=wanted)
@@ -206,4 +233,17 @@ def test_a_function_that_fails_everywhere_leaves_the_closest_to_the_others():
 
     answer = run(Chosen.of(team("a", "b"), Checked(fails)).complete(ask("Q")))
 
-    assert answer.degraded[0] == "the check failed: no"
+    assert answer.degraded[0] == "the verifier failed: no"
+
+
+@pytest.mark.parametrize(
+    ("scores", "text"), [((float("nan"), 1), "b"), ((float("-inf"),) * 2, "a")]
+)
+def test_a_function_without_a_number_for_a_proposal_leaves_it_out(scores, text):
+    marks = dict(zip("ab", scores, strict=True))
+    model = Chosen.of(team("a", "b"), Checked(lambda _, proposal: marks[proposal.text]))
+
+    answer = run(model.complete(ask("Q")))
+
+    assert answer.text == text
+    assert answer.degraded == (("the verifier gave no number",) if text == "b" else ())

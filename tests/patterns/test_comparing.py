@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import combinations
 
 import pytest
@@ -30,6 +31,7 @@ from mixtura.patterns.recursive import Recursive
 from tests.conftest import run
 from tests.support.pattern_models import (
     ASK,
+    TOOL,
     drafts_in,
     prefers,
     repeats,
@@ -212,6 +214,26 @@ def test_open_texts_are_compared_pair_by_pair(same, calls):
     assert model.call_count == 8
 
 
+@pytest.mark.parametrize("extract", ["number", "text"])
+def test_scouts_that_were_cut_off_agree_with_nobody(extract):
+    strong = repeats("strong", *['{"same": 1}'] * (extract == "text"), "mine", "final")
+    scouts = (Scripted(f"m{i}", [said("It is 7", f"m{i}", "length")]) for i in (1, 2))
+    model = Gate(layers=layer(*scouts), aggregator=Aggregator(strong), extract=extract)
+
+    assert run(model.complete(ASK)).text == "final"
+
+
+def test_of_open_texts_the_one_that_most_are_the_same_as_goes_out():
+    def same(request):
+        one, other = drafts_in(request)
+        return json.dumps({"same": int(one[0] == other[0])})
+
+    strong = Scripted("strong", [same] * 10)
+    model = gate(strong, "a", "a too", "b", "b too", "b as well", threshold=0.4)
+
+    assert run(model.complete(ASK)).text == "b"
+
+
 def test_a_comparison_without_a_verdict_opens_the_gate_and_is_said():
     strong = repeats("strong", "Hm.", "Hm.", "mine", "final")
 
@@ -345,6 +367,17 @@ def test_draws_of_one_step_have_numbers_and_seeds_of_their_own():
 
     assert [request.draw for request in writer.asked] == [0, 1, 2, 3]
     assert [request.sampling.seed for request in writer.asked] == [5, 6, 7, 8]
+
+
+def test_a_draft_that_saw_no_tools_is_no_answer_to_a_request_with_tools():
+    away = [UnavailableError("away")] * 2
+    request = replace(ASK, tools=(TOOL,))
+
+    with pytest.raises(UnavailableError):
+        run(recursive(Scripted("w", ["q0", "q1", *away]), 2).complete(request))
+
+    first = run(recursive(down(), 2).complete(request))
+    assert first.text == "p0"  # of the members, which were offered the tools
 
 
 def test_where_a_whole_step_fails_the_vote_is_over_the_texts_before_it():

@@ -9,13 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mixtura import Layer, Proposer, QuorumNotMetError, UnavailableError
-from mixtura.core.types import Completion, Message
+from mixtura.core.types import Completion, Message, ToolCall
 from mixtura.models.fake import Scripted, failing_model
 from mixtura.patterns import Chosen
 from mixtura.patterns.answer_groups import group_by_answer, largest_group
+from mixtura.patterns.combine import Combine
 from mixtura.patterns.mux import Mux
 from mixtura.patterns.switch import Switch, weigh_answers
-from mixtura.patterns.weighted import Weighted, softmax
+from mixtura.patterns.weighted import Weighted, softmax, weigh_truths
 from tests.conftest import run
 from tests.support.pattern_models import ASK, repeats, said, watched
 
@@ -54,6 +55,20 @@ def test_a_draft_that_was_cut_off_is_counted_only_where_all_were():
     assert [g.answer for g in group_by_answer([cut, cut], "number")] == ["3"]
 
 
+def calls(name, arguments):
+    message = Message("assistant", "Let me see.", (ToolCall("1", name, arguments),))
+    return Completion(message, "m", "tool_calls")
+
+
+def test_calls_of_tools_are_the_same_answer_for_the_same_tool_and_arguments_alone():
+    proposals = [
+        calls("f", '{"n": 3, "m": 1}'), calls("g", '{"n": 3, "m": 1}'), said("Answer: 3"),
+        calls("f", '{"m":1,"n":3}'), calls("f", "no JSON"),
+    ]  # fmt: skip
+
+    assert [g.positions for g in group_by_answer(proposals, "number")] == [(0, 3), (1,), (2,), (4,)]
+
+
 # ---- mux
 
 
@@ -87,6 +102,28 @@ def test_draws_without_an_answer_count_as_draws():
     answer = run(Chosen.of([half, draws("most", 2, 2, 3)], Mux("number")).complete(ASK))
 
     assert answer.text == "Answer: 2"
+
+
+def loses(name, answer, lost):
+    """A proposer of which all draws but the first are lost."""
+    texts = iter([f"Answer: {answer}", *[UnavailableError("away")] * lost])
+    return Proposer(Scripted(name, [lambda _: next(texts)] * (lost + 1)), samples=lost + 1)
+
+
+def test_a_member_that_lost_its_other_draws_is_not_sure_of_the_one_that_is_left():
+    members = [loses("half", 9, 2), draws("whole", 7, 7, 8)]
+
+    answer, events = watched(Chosen.of(members, Mux("number")))
+
+    assert answer.text == "Answer: 7"
+    assert "2 of 3 draws of whole say 7" in str(events)
+
+
+def test_draws_that_were_lost_make_no_member_of_a_learned_vote_surer():
+    members = [loses("half", 9, 2), draws("whole", 7, 7, 8)]
+    chooser = Combine("number", weights={"surest": 1.0})
+
+    assert run(Chosen.of(members, chooser).complete(ASK)).text == "Answer: 7"
 
 
 def test_without_any_answer_the_closest_to_the_others_is_taken_and_that_is_said():
@@ -188,6 +225,26 @@ def test_a_draw_that_was_lost_agrees_with_nothing_also_in_the_end():
     assert answer.degraded
 
 
+def test_draws_that_were_all_cut_off_do_not_keep_the_next_member_from_being_asked():
+    cut = Scripted("cut", [said("Answer: 3", "cut", "length")] * 2)
+    members = layers(Proposer(cut, samples=2), draws("whole", 7, 7))
+
+    answer = run(Switch(layers=members, extract="number").complete(ASK))
+
+    assert answer.text == "Answer: 7"
+
+
+def test_open_texts_of_the_member_it_stopped_at_are_compared_with_each_other_alone():
+    """Beside others the same words weigh otherwise: they no longer seem alike."""
+    first = Proposer(repeats("first", "v w x y z a b c d", "v w x y z e f g h"), samples=2)
+    second = Proposer(repeats("second", "v w x y z p", "v w x y z q"), samples=2)
+
+    answer, events = watched(Switch(layers=layers(first, second)))
+
+    assert answer.text == "v w x y z p"
+    assert "2 of 2 draws of second agree" in str(events)
+
+
 def test_switch_without_members_is_refused():
     with pytest.raises(ValueError, match="no member"):
         Switch(layers=())
@@ -236,6 +293,24 @@ def test_a_proposal_without_a_verdict_weighs_as_the_others_on_average_and_that_i
     answer = run(Chosen.of(members, Weighted(judge, "number")).complete(ASK))
 
     assert answer.degraded == ("j gave no verdict on 1 proposal",)
+
+
+def test_a_weight_that_is_missing_is_the_mean_of_the_other_weights():
+    first, second = softmax([1.0, 0.0], 0.5)
+
+    weights = weigh_truths([1.0, None, 0.0], 0.5)
+
+    assert weights == pytest.approx([first / 1.5, 0.5 / 1.5, second / 1.5])
+
+
+def test_of_equal_weights_the_answer_that_came_first_is_taken_whatever_rounding_favours():
+    chances = [0.7, 0.2, 0.6, 0.2, 0.6, 0.7]
+    judge = Scripted("judge", [with_probability("1", one) for one in chances])
+    members = [draws(f"m{i}", answer) for i, answer in enumerate((1, 1, 1, 2, 2, 2))]
+
+    answer = run(Chosen.of(members, Weighted(judge, "number")).complete(ASK))
+
+    assert answer.text == "Answer: 1"
 
 
 def test_where_the_judge_fails_the_closest_to_the_others_is_taken_and_why_is_said():

@@ -258,8 +258,8 @@ def test_a_layer_that_changed_nothing_is_the_last_of_them():
     [
         '{ "changed": [] }',
         '{\n  "changed": []\n}',
-        '{"changed" : []} as in {this}',
-        '{"changed":[]}\n}',
+        'As in {this}:\n{"changed" : []}',
+        '```\n{"changed":[]}\n```\n',
     ],
 )
 def test_that_nothing_changed_is_read_in_every_layout(reply):

@@ -101,6 +101,20 @@ def test_open_texts_come_down_to_the_one_closest_to_the_others():
     assert (answer.text, answer.degraded) == (texts[0], (UNCONFIRMED,))
 
 
+@pytest.mark.parametrize(
+    ("said", "computed", "same"),
+    [
+        ("123456789013", "123456789012", False), ("1234567", "1234568.0", False),
+        ("123456789012", "123456789012", True), ("0.333333", "1 / 3", True),
+        ("2500000.5", "2500001.5", False), ("2026-11-30", "'2026-11-30'", True),
+    ],
+)  # fmt: skip
+def test_numbers_that_differ_do_not_confirm_each_other_however_large_they_are(said, computed, same):
+    answer = run(modes([words(f"Answer: {said}"), words(program(computed), "p")]).complete(ASK))
+
+    assert (answer.degraded == ()) == same
+
+
 def test_a_program_that_breaks_off_computes_nothing():
     def breaks(text, test, function):
         return ()
@@ -201,6 +215,9 @@ def test_wrong_settings_are_told(body, said, tmp_path):
         ("Answer: B", "B"), ("(b)", "B"), ("Answer: **Paris**.", "paris"), ("Paris", "paris"),
         (r"\boxed{\frac{1}{2}}", "1/2"), ("Bananas are yellow. They are fruit.", None),
         ("There are 12 of them in the first box and more in the others.", None),
+        ("Answer: 2026-11-30", "2026-11-30"), ("Answer: March 5", "march 5"), ("18:00", "18:00"),
+        ("1. Paris", "paris"), ("- “Paris”", "paris"), ("答案：巴黎。", "巴黎"),
+        (r"\boxed{2\sqrt{3}}", "2√3"), ("Answer: 3π", "3π"), ("Answer: 5x + 2", "5x + 2"),
         ("The answer is that we should weigh many different options before we decide.", None),
         ("", None),
     ],

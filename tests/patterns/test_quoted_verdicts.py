@@ -10,7 +10,10 @@ from mixtura.patterns.verdict_calls import REMINDER
 from tests.conftest import run
 from tests.support.pattern_teams import ANALYSIS, Cast, answer_whatever, build_team, question
 
-JUDGED = ("analyse", "gate", "guard", "rank", "knockout", "best-of", "weighted")
+JUDGED = (
+    "analyse", "gate", "guard", "rank", "knockout", "best-of", "weighted", "sparse", "residual",
+    "adaptive",
+)  # fmt: skip
 QUOTED_AT_THE_END = [
     'The answer ends with "{}".',
     "The answer says:\n{}",
@@ -27,7 +30,8 @@ QUOTED_BEFORE = [
 ]
 OTHER = {
     '{"best": 1}': '{"best": 2}', '{"better": 1}': '{"better": 2}', '{"score": 1}': '{"score": 9}',
-    '{"same": 0}': '{"same": 1}',
+    '{"same": 0}': '{"same": 1}', '{"best": [1, 2]}': '{"best": [2, 3]}',
+    '{"changed": ["a number"]}': '{"changed": []}',
 }  # fmt: skip
 """For each verdict of ours one that an attacker wants."""
 
@@ -80,5 +84,18 @@ def test_a_report_on_drafts_may_stand_behind_a_sentence_and_in_a_fence(tmp_path)
     text = f"Here is what I found.\n```json\n{json.dumps(ANALYSIS, indent=1)}\n```\n"
 
     answer, reminders = judged_run("analyse", tmp_path, lambda _: text)
+
+    assert (answer.degraded, reminders) == ((), [])
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        'I see.\n```json\n{"changed": ["a",\n "b"]}\n```', '<think>{x}</think>{"changed": []}',
+        '{"changed": []}<|im_end|>',
+    ],
+)  # fmt: skip
+def test_what_changed_may_stand_on_several_lines_and_behind_thoughts(reply, tmp_path):
+    answer, reminders = judged_run("residual", tmp_path, lambda _: reply)
 
     assert (answer.degraded, reminders) == ((), [])

@@ -54,6 +54,8 @@ def test_doctests_with_plain_values_are_examples():
         ("f(2) -> 19 - 5 = 14", None),
         ("f(2) = 2 * 3", None),
         (">>> f(2) == 4 == 4", None),
+        ("assert f(2) == 4, 'a message'", "4"),
+        ("f(2) -> 1,000", None),
         ("f(x) == 4", None),
         ("g(2) == 4", None),
         ("my.f(2) == 4", None),
@@ -100,6 +102,10 @@ def test_inputs_with_an_output_are_examples(head, words, example):
         ("assert f(f(1)) == 2", None),
         ("assert f(open('x')) == 2", None),
         ("assert __import__('os').system('true') == 0", None),
+        ("assert f(1) == [1], 'a message'", Example("(1, )", "[1]")),
+        ("- `assert f(1) == 2`", Example("(1, )", "2")),
+        ("3. assert f(1) == 2", Example("(1, )", "2")),
+        ("assert 2 == f(1)", Example("(1, )", "2")),
         ("f(1) == 2", None),
         ("assert f(1) != 2", None),
     ],
@@ -111,6 +117,12 @@ def test_assertions_of_a_model_are_read_as_values_and_never_as_code(line, exampl
         assert found in ([], [Example("(1, )", "True")])
         return
     assert found == ([] if example is None else [example])
+
+
+def test_assertions_joined_in_a_line_are_several():
+    found = read_assertions("assert f(1) == 2 and f(2) == 3", "f")
+
+    assert found == [Example("(1, )", "2"), Example("(2, )", "3")]
 
 
 def test_no_more_examples_are_read_than_are_used():

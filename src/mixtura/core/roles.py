@@ -85,7 +85,8 @@ class PlannedCall:
 
     *reads*: the answers it is shown, by their positions among the planned calls. *answers*:
     what it writes may be what the caller gets, so the caller's sampling counts before its own.
-    *after*: positions of further calls that it waits for without reading them.
+    *after*: positions of further calls that it waits for without reading them. *proposes*: it is
+    that of a proposer of the composite's layers.
     """
 
     model: Model
@@ -94,6 +95,7 @@ class PlannedCall:
     reads: tuple[int, ...] = ()
     answers: bool = False
     after: tuple[int, ...] = ()
+    proposes: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,10 +177,20 @@ def plan_layer_calls(layers: Sequence[Layer], *, answers: bool = False) -> list[
         last = answers and depth == len(layers)
         begun = len(rows)
         rows += [
-            PlannedCall(c.model, c.sampling, c.persona, reads, last) for c in layer.proposer_calls
+            PlannedCall(c.model, c.sampling, c.persona, reads, last, proposes=True)
+            for c in layer.proposer_calls
         ]
         reads = tuple(range(begun, len(rows)))
     return rows
+
+
+def find_proposers(composite: Composite, calls: Sequence[PlannedCall]) -> list[int]:
+    """
+    The positions, among its planned *calls*, of those of the proposers of *composite*, in their
+    order: some plan other calls between their layers. Where none is marked, they are the first.
+    """
+    marked = [number for number, call in enumerate(calls) if call.proposes]
+    return marked or list(range(sum(layer.call_count for layer in composite.layers)))
 
 
 def plan_layers_in_turn(layers: Sequence[Layer]) -> list[PlannedCall]:

@@ -142,7 +142,7 @@ class _AggregatorRun:
             request = await run_in_thread_if_large(
                 estimate_request_bytes(request), strip_provider_data, request, unknown_only=True
             )
-        self._replaceable = _is_free_text(request)
+        self._replaceable = is_free_text(request)
         sampling = request.sampling.with_defaults(self._aggregator.sampling)
         return replace(request, sampling=sampling)
 
@@ -175,7 +175,7 @@ class _AggregatorRun:
         return self._finish_answer(replace(best, charges=(), degraded=()))
 
 
-def _is_free_text(request: Request) -> bool:
+def is_free_text(request: Request) -> bool:
     """Whether *request* asks for plain text: no tools, no response format."""
     form = (request.response_format or {}).get("type", "text")
     return (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from mixtura.core.agreement import Agreement, Support
@@ -23,7 +23,7 @@ from mixtura.core.roles import Aggregator, Layer, Proposer
 from mixtura.core.types import Completion, Request, Sampling, seed_of_draw
 from mixtura.engine.aggregator import run_aggregator
 from mixtura.engine.kept_drafts import KeptDrafts
-from mixtura.engine.layer import LayerResult, run_proposer_layer
+from mixtura.engine.layer import LayerResult, find_reason_to_end, run_proposer_layer
 from mixtura.engine.prompt_builder import make_prompt_builder
 from mixtura.prompts.synthesis import Synthesis, keep_turn_order
 
@@ -61,9 +61,13 @@ class FinalStep:
         self.advice_request = request
         """The same as proposers see it."""
         self.proposals: tuple[Completion, ...] = ()
-        """The last layer's, in the order of its proposers."""
+        """The last layer's, in the order of its proposers; a last step may put others here."""
+        self.member_proposals: tuple[Completion, ...] = ()
+        """Those that proposers wrote, whatever the last step makes of them: what is compared."""
         self.drafts: KeptDrafts | None = None
         """Proposals that are there already and are not asked for again."""
+        self.proposer_layers = 0
+        """How many of the run's layers are those of the proposers."""
         self.report: Completion | None = None
         """A report on the proposals, for whoever reads them next; set by patterns that have one."""
         self.emit = emit
@@ -87,6 +91,18 @@ class FinalStep:
         """Reports events as those of the last step's position."""
         position = Position(self.depth, 0, "aggregator")
         return with_position(self.emit, position) if self.emit else None
+
+    def layers_to_ask(self, layers: Sequence[Layer]) -> Iterator[tuple[int, Layer]]:
+        """
+        The pattern's *layers* with their numbers, from 1; without those of which there is nothing
+        where nobody is asked again, and those that an answer asked for by now does not wait for.
+        """
+        for depth, layer in enumerate(layers, start=1):
+            if skipped := find_reason_to_end(depth):
+                self.add_notices(skipped)
+                return
+            if not (self.drafts and self.drafts.passes_over(depth)):
+                yield depth, layer
 
     def add_notices(self, *degraded: str) -> None:
         """Say what made the answer worse than it could have been."""
@@ -177,7 +193,8 @@ class FinalStep:
         layout: Synthesis | None = None,
     ) -> LayerResult:
         """
-        Call *layer* for texts that are not the answer, as layer *depth* of the run.
+        Call *layer* for texts that are not the answer, as layer *depth* of the run. Proposals of
+        the pattern's layers that are there already are not asked for again.
 
         Each reads *shown* and what proposers see of the request. *answers*: one of the texts may
         be chosen as the answer, so the caller's sampling, tools and response format apply to each.
@@ -187,8 +204,9 @@ class FinalStep:
         synthesis = keep_turn_order(synthesis) if answers else synthesis
         show = make_prompt_builder(synthesis, self.request if answers else self.advice_request)
         return await run_proposer_layer(
-            layer, show, shown, depth=depth, emit=self.emit, answers=answers
-        )
+            layer, show, shown, depth=depth, emit=self.emit, answers=answers,
+            drafts=self.drafts if depth <= self.proposer_layers else None,
+        )  # fmt: skip
 
     async def ask_readers(
         self,

@@ -11,7 +11,7 @@ from mixtura.core.call_ledger import open_ledger
 from mixtura.core.context_values import hold_value
 from mixtura.core.errors import ModelError
 from mixtura.core.events import CallStarted, Emit, Failure, Notice, Position, Proposal
-from mixtura.core.roles import Layer
+from mixtura.core.roles import Composite, Layer, find_proposers
 from mixtura.core.types import Completion, Request
 
 KEPT_NOTICE = "written in an earlier run: not asked and not paid for again"
@@ -39,11 +39,16 @@ class KeptDrafts:
         """Whether a proposal of layer *depth* is there."""
         return any(position.layer == depth for position in self.proposals)
 
-    def find_calls_not_made(self, layers: Sequence[Layer]) -> list[int]:
-        """The planned calls of *layers*, by their positions, that are not made and cost nothing."""
+    def passes_over(self, depth: int) -> bool:
+        """Whether nothing of layer *depth* was written, and nobody is asked for it."""
+        return not self.asks_missing and not self.has_layer(depth)
+
+    def find_calls_not_made(self, composite: Composite) -> list[int]:
+        """The positions of *composite*'s planned calls that are not made and cost nothing."""
+        proposers = find_proposers(composite, composite.planned_calls())
         return [
             number
-            for number, seat in enumerate(list_seats(layers))
+            for number, seat in zip(proposers, list_seats(composite.layers), strict=False)
             if seat in self.proposals or not self.asks_missing
         ]
 

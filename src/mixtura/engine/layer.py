@@ -93,21 +93,25 @@ async def run_layers(
     build_prompt = make_prompt_builder(synthesis, request)
     for depth, layer in enumerate(layers, start=1):
         last = answers and depth == len(layers)
-        control = current_control() if depth > 1 and not answers else None
-        if control and control.is_answering_now:
-            skipped = f"layer {depth} was passed over: an answer was asked for before it"
+        if not answers and (skipped := find_reason_to_end(depth)):
             return LayersResult(down.proposals, (*down.degraded, skipped))
-        if drafts and not drafts.asks_missing and not drafts.has_layer(depth):
-            continue  # nothing of it was written, and nobody is asked
+        if drafts and drafts.passes_over(depth):
+            continue
         result = await run_proposer_layer(
             layer, build_prompt, down.proposals, depth=depth, emit=emit, answers=last, drafts=drafts
         )
         # The chosen proposal carries its own notices.
         less = result.notices(depth, drafts=not last)
         down = LayersResult(result.proposals, (*down.degraded, *less))
-    if drafts and not drafts.asks_missing and not down.proposals:
-        raise QuorumNotMetError(len(layers), 1, 0, ())
     return down
+
+
+def find_reason_to_end(depth: int) -> str:
+    """Why layer *depth* and those behind it are not asked any more; empty where they are."""
+    control = current_control() if depth > 1 else None
+    if control is None or not control.is_answering_now:
+        return ""
+    return f"layer {depth} was passed over: an answer was asked for before it"
 
 
 async def run_proposer_layer(

@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from mixtura.core.calibration import NOT_CALIBRATED, Calibration
 from mixtura.core.call_ledger import open_ledger
+from mixtura.core.errors import QuorumNotMetError
 from mixtura.core.events import Emit, RunCompleted, RunStarted
 from mixtura.core.roles import Composite, PlannedCall, plan_layer_calls
 from mixtura.core.types import Completion, Request
@@ -148,12 +149,12 @@ class Pattern(Composite):
     async def _collect_proposals(self, step: FinalStep) -> None:
         """The proposals of this turn: those that were kept, else those of the layers."""
         names = self._layer_model_names()
-        step.drafts = current_drafts()
+        step.drafts, step.proposer_layers = current_drafts(), len(self.layers)
         turns = None if self.proposals_answer or step.drafts else self.turns
         size = estimate_request_bytes(step.request)
         kept = await run_in_thread_if_large(size, find_turn_proposals, turns, step.request, names)
         if kept is not None:
-            step.proposals = tuple(kept)
+            step.proposals = step.member_proposals = tuple(kept)
             return
         synthesis = self.synthesis
         if self.proposals_answer:
@@ -162,8 +163,10 @@ class Pattern(Composite):
         else:
             step.advice_request = await run_in_thread_if_large(size, for_proposer, step.request)
         down = await self.run_proposers(step, synthesis)
+        if step.drafts and not step.drafts.asks_missing and not down.proposals:
+            raise QuorumNotMetError(len(self.layers), 1, 0, ())
         step.add_notices(*down.degraded)
-        step.proposals = down.proposals
+        step.proposals = step.member_proposals = down.proposals
         # Condensed before they are kept: a step further in the turn does not pay for it again.
         step.proposals = tuple(await self.condense_proposals(step))
         if self.layers:

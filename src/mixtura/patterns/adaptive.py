@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated
 
 import msgspec
@@ -11,7 +11,7 @@ import msgspec
 from mixtura.core.errors import ConfigError
 from mixtura.core.events import Notice
 from mixtura.core.model import Model
-from mixtura.core.roles import PlannedCall
+from mixtura.core.roles import PlannedCall, plan_layer_calls
 from mixtura.core.similarity import cosine_similarity, tfidf_vectors
 from mixtura.core.types import Completion, Sampling
 from mixtura.engine.aggregated_pattern import AggregatedPattern
@@ -60,14 +60,29 @@ class Adaptive(AggregatedPattern):
     def final_layers(self) -> tuple[str, ...]:
         return (self.aggregator.model.name,)
 
+    def planned_calls(self) -> Sequence[PlannedCall]:
+        """
+        At most: every layer, a verdict on each but the first and the last, which the layer behind
+        it waits for, and the answer.
+        """
+        rows: list[PlannedCall] = []
+        before: tuple[int, ...] = ()
+        verdict: tuple[int, ...] = ()
+        for number, layer in enumerate(self.layers, start=1):
+            begun = len(rows)
+            calls = plan_layer_calls([layer])
+            rows += [replace(call, reads=before, after=verdict) for call in calls]
+            now, verdict = tuple(range(begun, len(rows))), ()
+            if self.judge and self.extract == "text" and 1 < number < len(self.layers):
+                verdict = (len(rows),)
+                # The most typical of each layer, which are not known beforehand.
+                rows.append(PlannedCall(self.judge, self.judging, reads=(*before[:1], now[0])))
+            before = now
+        return [*rows, *self.planned_final_calls(before)]
+
     def final_calls(self, reads: tuple[int, ...]) -> Sequence[PlannedCall]:
-        """At most: a verdict on every layer but the first, and the answer."""
         last = self.aggregator
-        verdicts: list[PlannedCall] = []
-        if self.judge and self.extract == "text":
-            shown = (reads[0], reads[-1]) if reads else ()
-            verdicts = [PlannedCall(self.judge, self.judging, reads=shown)] * (len(self.layers) - 1)
-        return [*verdicts, PlannedCall(last.model, last.sampling, reads=reads, answers=True)]
+        return [PlannedCall(last.model, last.sampling, reads=reads, answers=True)]
 
     async def run_proposers(self, step: FinalStep, synthesis: Synthesis) -> LayersResult:  # noqa: ARG002
         """
@@ -76,7 +91,7 @@ class Adaptive(AggregatedPattern):
         """
         before: tuple[Completion, ...] = ()
         notices: list[str] = []
-        for depth, layer in enumerate(self.layers, start=1):
+        for depth, layer in step.layers_to_ask(self.layers):
             result = await step.ask_layer(layer, before, depth=depth)
             notices += result.notices(depth)
             now = result.proposals

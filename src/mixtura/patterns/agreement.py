@@ -22,7 +22,7 @@ from mixtura.core.events import (
 )
 from mixtura.core.model import Model
 from mixtura.core.model_info import ModelInfo
-from mixtura.core.roles import Composite, Layer, PlannedCall
+from mixtura.core.roles import Composite, Layer, PlannedCall, find_proposers
 from mixtura.core.text import to_one_line
 from mixtura.core.types import Completion, Request
 from mixtura.engine.call_context import remaining_seconds
@@ -80,10 +80,12 @@ class AgreementReported(Composite):
         sizes = [layer.call_count for layer in self.layers]
         if self.pattern.reports_agreement or sum(sizes) < 2:
             return calls
+        proposers = find_proposers(self.pattern, calls)
         # Where a proposal answers, those of any layer may be among what is compared.
-        first = 0 if self.pattern.proposals_answer else sum(sizes[:-1])
-        read = tuple(range(first, sum(sizes)))
-        return [*calls, PlannedCall(self.model, GREEDY_SAMPLING, reads=read)]
+        read = proposers[0 if self.pattern.proposals_answer else sum(sizes[:-1]) :]
+        every = tuple(range(len(calls)))
+        report = PlannedCall(self.model, GREEDY_SAMPLING, reads=tuple(read), after=every)
+        return [*calls, report]
 
     async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
         """The pattern's answer with its agreement. Raises what the pattern raises."""
@@ -102,8 +104,8 @@ class AgreementReported(Composite):
         try:
             async with asyncio.timeout(None if left == float("inf") else left * TIME_SHARE):
                 return await report_agreement(
-                    self.model, step.advice_request, step.proposals, depth=step.depth + 1,
-                    emit=step.emit,
+                    self.model, step.advice_request, step.member_proposals,
+                    depth=step.depth + 1, emit=step.emit,
                 )  # fmt: skip
         except TimeoutError:
             return Agreement(None, None, "the deadline left no time for a report")

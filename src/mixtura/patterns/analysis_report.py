@@ -7,7 +7,7 @@ from typing import Annotated
 import msgspec
 
 from mixtura.core.types import Completion
-from mixtura.patterns.verdict_parsing import ends_by_telling
+from mixtura.patterns.closing_object import read_closing_object
 
 Slot = Annotated[int, msgspec.Meta(ge=1)]
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=2000)]
@@ -51,28 +51,15 @@ class AnalysisReport(msgspec.Struct, frozen=True):
         return {slot for claim in claims for slot in claim.slots}
 
 
-_decoder = msgspec.json.Decoder(AnalysisReport)
-
-
 def parse_analysis(reply: Completion, answers: int) -> AnalysisReport | None:
     """
-    The report in *reply* on so many *answers*; None where there is none, or it names others.
-
-    The object stands at the end, in lines of its own; it may be in a fence. One that the reply
-    only quotes counts for nothing: a draft may contain one.
+    The report that *reply* ends with, on so many *answers*; None where there is none, or it names
+    others.
     """
-    text = reply.text
-    begin, end = text.find("{"), text.rfind("}")
-    if begin < 0 or end < begin or reply.finish_reason != "stop":
+    report = read_closing_object(reply, AnalysisReport)
+    if report is None or not report.slots() <= set(range(1, answers + 1)):
         return None
-    before, same_line = text[:begin].rpartition("\n")[::2]
-    if same_line.strip() or text[end + 1 :].strip("`~ \n") or ends_by_telling(before):
-        return None
-    try:
-        report = _decoder.decode(text[begin : end + 1])
-    except (msgspec.DecodeError, ValueError, RecursionError):
-        return None
-    return _sort_claims(report) if report.slots() <= set(range(1, answers + 1)) else None
+    return _sort_claims(report)
 
 
 def _sort_claims(report: AnalysisReport) -> AnalysisReport:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from mixtura.core.json_text import read_json_text
 from mixtura.core.similarity import cosine_similarity, tfidf_vectors
 from mixtura.core.types import Completion
 from mixtura.patterns.choosing import finished_positions, with_tool_calls_as_text
@@ -31,19 +33,35 @@ def group_by_answer(
     The groups of proposals with the same answer, in the order of their first proposals.
 
     *extract* names the kind of answer, or reads it; ``text`` groups whole texts that are alike.
-    A proposal without an answer is in no group, and one that was cut off only where all were.
-    Raises what a function *extract* raises.
+    What calls tools has its calls as its answer, whatever stands in them. A proposal without an
+    answer is in no group, and one that was cut off only where all were. Raises what a function
+    *extract* raises.
     """
     places = finished_positions(proposals)
-    texts = {i: with_tool_calls_as_text(proposals[i]).text for i in places}
     if extract == "text":
-        return _group_alike(texts)
+        return _group_alike({i: with_tool_calls_as_text(proposals[i]).text for i in places})
     read = EXTRACTORS[extract] if isinstance(extract, str) else extract
     groups: dict[str, list[int]] = {}
-    for i, text in texts.items():
-        if (answer := read(text)) is not None:
+    for i in places:
+        answer = write_calls_alike(proposals[i]) or read(proposals[i].text)
+        if answer is not None:
             groups.setdefault(answer, []).append(i)
     return [AnswerGroup(answer, tuple(positions)) for answer, positions in groups.items()]
+
+
+def write_calls_alike(proposal: Completion) -> str:
+    """
+    The tool calls of a proposal, the same for the same arguments however they are spaced and
+    ordered; empty where it calls none.
+    """
+    lines: list[str] = []
+    for call in proposal.message.tool_calls:
+        try:
+            written = json.dumps(read_json_text(call.arguments), sort_keys=True)
+        except ValueError:
+            written = call.arguments
+        lines.append(f"calls {call.name} with {written}")
+    return "\n".join(lines)
 
 
 def _group_alike(texts: dict[int, str]) -> list[AnswerGroup]:

@@ -72,7 +72,7 @@ class BestOf:
         if isinstance(self.by, Model):
             marks = await self._score_with_judge(self.by, request, proposals, emit)
         else:
-            marks = await _run_verifier(self.by, request, proposals)
+            marks = await run_verifier(self.by, request, proposals)
         there = [i for i, mark in enumerate(marks) if mark.score is not None]
         problem = next((mark.problem for mark in marks if mark.score is None), "")
         if not there:
@@ -85,7 +85,7 @@ class BestOf:
 
     async def _score_with_judge(
         self, judge: Model, request: Request, proposals: Sequence[Completion], emit: Emit | None
-    ) -> list[_ProposalScore]:
+    ) -> list[ProposalScore]:
         """A call for each proposal, all at once."""
         judges = [
             Judge(judge, parse_score, [with_tool_calls_as_text(proposal)]) for proposal in proposals
@@ -101,24 +101,24 @@ def parse_score(reply: Completion) -> float | None:
     return score if score is not None and 0 <= score <= MAX_SCORE else None
 
 
-class _ProposalScore(NamedTuple):
+class ProposalScore(NamedTuple):
     """A proposal's score, or why it has none."""
 
     score: float | None
     problem: str = ""
 
 
-def _score_from_reply(judge: Model, reply: JudgeReply[float] | None, lost: str) -> _ProposalScore:
+def _score_from_reply(judge: Model, reply: JudgeReply[float] | None, lost: str) -> ProposalScore:
     if reply is None:
-        return _ProposalScore(None, lost)
+        return ProposalScore(None, lost)
     if reply.verdict is None:
-        return _ProposalScore(None, f"the judge {judge.name} gave none from 0 to {MAX_SCORE}")
-    return _ProposalScore(reply.verdict)
+        return ProposalScore(None, f"the judge {judge.name} gave none from 0 to {MAX_SCORE}")
+    return ProposalScore(reply.verdict)
 
 
-async def _run_verifier(
+async def run_verifier(
     verifier: Verifier, request: Request, proposals: Sequence[Completion]
-) -> list[_ProposalScore]:
+) -> list[ProposalScore]:
     """What the function says of each proposal; those that it awaits are run side by side."""
     try:
         async with asyncio.TaskGroup() as group:
@@ -131,17 +131,17 @@ async def _run_verifier(
 
 async def _verify_proposal(
     verifier: Verifier, request: Request, proposal: Completion
-) -> _ProposalScore:
+) -> ProposalScore:
     try:
         result = verifier(request, proposal)
         score = float(await result if isawaitable(result) else result)
     # A verifier may call a model: its failure costs this proposal its score, not the run.
     except ModelError as error:
-        return _ProposalScore(None, f"the verifier failed: {error}")
+        return ProposalScore(None, f"the verifier failed: {error}")
     return (
-        _ProposalScore(None, "the verifier gave no number")
+        ProposalScore(None, "the verifier gave no number")
         if math.isnan(score)
-        else _ProposalScore(score)
+        else ProposalScore(score)
     )
 
 

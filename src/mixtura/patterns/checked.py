@@ -7,20 +7,19 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from inspect import isawaitable
 from threading import Event
 from typing import Any, NamedTuple, cast
 
 import msgspec
 
-from mixtura.core.errors import ConfigError, ModelError
+from mixtura.core.errors import ConfigError
 from mixtura.core.events import Emit
 from mixtura.core.model import Model
 from mixtura.core.quantities import PositiveSeconds
 from mixtura.core.roles import PlannedCall
 from mixtura.core.text import pluralize_count
 from mixtura.core.types import Completion, Request, Sampling
-from mixtura.patterns.best_of import Verifier
+from mixtura.patterns.best_of import Verifier, run_verifier
 from mixtura.patterns.choosing import (
     Chosen,
     Verdict,
@@ -73,7 +72,8 @@ class Checked:
     pass the same tests scores its size times the tests (CodeT: Chen et al. 2022, arXiv
     2207.10397, section 2). Most examples first, then the highest score; ties by `Mux`.
 
-    A request for JSON with a schema: proposals that do not fit it are out. *check*, a function of
+    A request for JSON with a schema: proposals that do not fit it are out; one that calls tools is
+    no answer yet and stays. *check*, a function of
     the request and a proposal, gives a score in place of either; *command* does on a proposal's
     code in a file, outside the sandbox: where it ends with 0 the proposal passes. Where nothing
     can be checked the choice is `Mux`'s, and the answer says so in ``degraded``.
@@ -128,9 +128,8 @@ class Checked:
         if not examples and not tests:
             said = problem or "nothing to run: the question has no examples"
             return await _choose_by_count(request, proposals, range(len(proposals)), said)
-        test = make_test([*examples, *tests])
         try:
-            results = await self._run_all(proposals, question, function, test)
+            results = await self._run_all(proposals, question, function, examples, tests)
         except ProgramsNotRunError as error:
             every = range(len(proposals))
             return await _choose_by_count(request, proposals, every, str(error))
@@ -149,13 +148,23 @@ class Checked:
         return Verdict(verdict.which, why, tuple(notices))
 
     async def _run_all(
-        self, proposals: Sequence[Completion], question: str, function: str, test: str
+        self,
+        proposals: Sequence[Completion],
+        question: str,
+        function: str,
+        examples: list[Example],
+        tests: list[Example],
     ) -> list[tuple[bool, ...]]:
         texts = [with_tool_calls_as_text(proposal).text for proposal in proposals]
         programs = await read_programs(texts, question, function)
-        ended = await run_programs(list(dict.fromkeys(programs)), test, function, self.run_program)
-        found = dict(zip(dict.fromkeys(programs), ended, strict=True))
-        width = max(map(len, ended), default=0)
+        distinct, test = list(dict.fromkeys(programs)), make_test([*examples, *tests])
+        ended = await run_programs(distinct, test, function, self.run_program)
+        found = dict(zip(distinct, ended, strict=True))
+        broken = [one for one in distinct if not found[one]] if examples and tests else []
+        if broken:  # at a model's test, perhaps: that takes nothing from the question's examples
+            again = await run_programs(broken, make_test(examples), function, self.run_program)
+            found |= zip(broken, again, strict=True)
+        width = max(map(len, found.values()), default=0)
         # A program that broke off gives no list: it passes none.
         return [(*found[one], *(False,) * (width - len(found[one]))) for one in programs]
 
@@ -181,21 +190,15 @@ class Checked:
     async def _choose_by_function(
         self, check: Verifier, request: Request, proposals: Sequence[Completion]
     ) -> Verdict:
-        scores: list[float] = []
-        problems: list[str] = []
-        for proposal in proposals:
-            try:
-                result = check(request, proposal)
-                scores.append(float(await result if isawaitable(result) else result))
-            except ModelError as error:
-                scores.append(float("-inf"))
-                problems.append(f"the check failed: {error}")
-        best = max(scores)
-        if best == float("-inf"):
+        marks = await run_verifier(check, request, proposals)
+        scores = [mark.score for mark in marks if mark.score is not None]
+        problems = tuple(mark.problem for mark in marks if mark.score is None)
+        if not scores:
             return fallback_verdict(proposals, problems[0])
-        tied = [i for i, score in enumerate(scores) if score == best]
+        best = max(scores)
+        tied = [i for i, mark in enumerate(marks) if mark.score == best]
         verdict = await _choose_by_count(request, proposals, tied, "")
-        return Verdict(verdict.which, f"a score of {best:g}, the highest", tuple(problems))
+        return Verdict(verdict.which, f"a score of {best:g}, the highest", problems)
 
     async def _choose_by_schema(
         self, schema: Any, request: Request, proposals: Sequence[Completion]
@@ -207,7 +210,8 @@ class Checked:
             return await _choose_by_count(request, proposals, every, str(error))
         finally:
             stop.set()
-        fits = [i for i in every if rows[i]]
+        # What calls tools is no answer yet: the schema is for the one that comes after.
+        fits = [i for i in every if rows[i] or proposals[i].message.tool_calls]
         if not fits:
             said = "no proposal fits the schema"
             return await _choose_by_count(request, proposals, every, said)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol, Self
 
@@ -66,6 +67,10 @@ class CountingChooser(ABC):
     ) -> Verdict:
         """Choose from two proposals or more. Raises what `count_answers` raises."""
         return self.count_answers(proposals)
+
+    def for_draws(self, asked: Mapping[str, int]) -> Self:  # noqa: ARG002
+        """This chooser where each model, by its name, was *asked* so often; some may be lost."""
+        return self
 
     @abstractmethod
     def count_answers(self, proposals: Sequence[Completion]) -> Verdict:
@@ -137,12 +142,15 @@ class Chosen(Pattern):
         The chosen proposal; the choice is reported as the last step's call. Raises what the chooser
         raises.
         """
-        proposals, name = step.proposals, self.chooser.name
-        if self.chooser.planned_calls(len(proposals)):
+        proposals, name, chooser = step.proposals, self.chooser.name, self.chooser
+        if isinstance(chooser, CountingChooser):
+            calls = self.layers[-1].proposer_calls
+            chooser = chooser.for_draws(Counter(call.model.name for call in calls))
+        if chooser.planned_calls(len(proposals)):
             step.announce(name)  # what calls no model costs nothing, also when it is left half way
         # With one proposal no call is made to choose it.
         if len(proposals) > 1:
-            verdict = await self.chooser.choose(step.request, proposals, step.emit_inside)
+            verdict = await chooser.choose(step.request, proposals, step.emit_inside)
         else:
             verdict = Verdict(0, "the only one")
         return step.choose(
@@ -187,9 +195,14 @@ def with_tool_calls_as_text(proposal: Completion) -> Completion:
     return replace(proposal, message=replace(proposal.message, content=content, tool_calls=()))
 
 
+def is_finished(proposal: Completion) -> bool:
+    """Whether it came to its end, with or without calls of tools."""
+    return proposal.finish_reason in ("stop", "tool_calls")
+
+
 def finished_positions(proposals: Sequence[Completion]) -> list[int]:
     """The positions of the proposals that came to their end; of all, where none did."""
-    ended = [i for i, p in enumerate(proposals) if p.finish_reason in ("stop", "tool_calls")]
+    ended = [i for i, proposal in enumerate(proposals) if is_finished(proposal)]
     return ended or list(range(len(proposals)))
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Annotated, Any
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any, Self
 
 import msgspec
 
@@ -47,6 +47,11 @@ class Combine(CountingChooser):
     weights: Mapping[str, float] = field(default_factory=dict[str, float])
     accuracy: Mapping[str, float] = field(default_factory=dict[str, float])
     families: Mapping[str, str] = field(default_factory=dict[str, str])
+    asked: Mapping[str, int] = field(default_factory=dict[str, int])
+    """How many draws each model was asked for, by name; as many as there are by default."""
+
+    def for_draws(self, asked: Mapping[str, int]) -> Self:
+        return replace(self, asked=asked)
 
     def count_answers(self, proposals: Sequence[Completion]) -> Verdict:
         """The first proposal of the answer with the highest score. Raises what *extract* raises."""
@@ -59,6 +64,7 @@ class Combine(CountingChooser):
             [len(proposal.text) for proposal in proposals],
             self.accuracy,
             self.families,
+            self.asked,
         )
         weights = self.weights or {"votes": 1.0}
         scores = [round(score_answer(row, weights), 12) for row in rows]
@@ -79,6 +85,7 @@ def measure_answers(
     lengths: Sequence[float],
     accuracy: Mapping[str, float],
     families: Mapping[str, str],
+    asked: Mapping[str, int] | None = None,
 ) -> list[dict[str, float]]:
     """
     The features of each answer, given by the positions of the proposals with it.
@@ -86,12 +93,13 @@ def measure_answers(
     ``votes``: its share of the proposals. ``accuracy``: the same, each proposal with its model's
     *accuracy*. ``families``: the share of the families of which a proposal gives it.
     ``family_share``: its share of a family's proposals, the mean over families. ``surest``: its
-    largest share of one model's proposals. ``length``: the logarithm of its proposals' mean
-    length in characters, over that of all.
+    largest share of one model's draws, of which so many were *asked* for: one that was lost gives
+    none. ``length``: the logarithm of its proposals' mean length in characters, over that of all.
     """
     known = [accuracy.get(model, 1.0) for model in models]
     kin = [families.get(model, model) for model in models]
     all_known = math.fsum(known)
+    drawn = asked or {}
     mean_length = math.fsum(lengths) / len(lengths)
     rows: list[dict[str, float]] = []
     for positions in groups:
@@ -102,7 +110,10 @@ def measure_answers(
             "accuracy": math.fsum(known[i] for i in positions) / all_known if all_known else 0.0,
             "families": sum(share > 0 for share in by_family.values()) / len(by_family),
             "family_share": math.fsum(by_family.values()) / len(by_family),
-            "surest": max(_shares_by_owner(positions, models).values()),
+            "surest": max(
+                share * models.count(model) / max(models.count(model), drawn.get(model, 0))
+                for model, share in _shares_by_owner(positions, models).items()
+            ),
             "length": math.log(max(own_length, 1.0) / max(mean_length, 1.0)),
         })  # fmt: skip
     return rows

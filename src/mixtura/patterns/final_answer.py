@@ -29,21 +29,45 @@ _ANSWER_LINE = re.compile(
     rf"|<{_TAG}>|\[{_TAG}\])"
 )
 _CLOSING_TAG = re.compile(rf"<\s?/{_TAG}>|\[/{_TAG}\]", re.IGNORECASE)
-_ANSWER = re.compile(r"\banswer\b(?:\s+to\b[^.\n:=]{0,80}?)?[*_]*\s*(?:\bis\b|:|=)?", re.IGNORECASE)
 _ANSWER_IS = re.compile(
     r"\banswer\b(?:\s+to\b[^.\n:=]{0,80}?)?[*_]*\s*(?:\bis\b|:|=)(?=([^\n]{0,200}))",
     re.IGNORECASE,
 )
+_IS = "is|was|(?:would|must|should|will|has to) be|es|est|ist|é|è|är|jest|là|adalah"
+_CHOICE_MARK = re.compile(
+    rf"(?i)\b(?:{_WORDS}|(?:correct|right|best) (?:option|choice|letter|one)|correct(?=:))\b"
+    rf"(?=([^.\n:=]{{0,60}}?[*_]*\s*(?:\b(?:{_IS})\b|[:=]))?)|(?:故|应|所以|因此)选:?|(?:정답|답)은"
+)
+_OPTION = (
+    r"(?:(?:the|la|die|el|o)\s+)?(?:option|choice|letter|opci[oó]n|opção|opzione|letra|lettre|lettera"
+    r"|buchstabe|вариант|选项|選項)"
+)
 # "A" may be an article, "I" a person, a small letter anything: they need an end behind them.
 _LETTER = re.compile(
-    r"""[\s*_`"'($\[]*(?:\\(?:text|mathrm|textbf|mathbf)\{\s*)?\(?"""
-    r"""(?:([B-HJ])(?![\w'’])|([A-Ja-j])(?=[)\]}*.:]|[ \t]*(?:\n|$)|\s+(?:because|since|as)\b))"""
+    r"""[\s*_`"'($\[]*(?:\\(?:text|mathrm|textbf|mathbf)\{\s*)?(?i:(?:clearly|likely|probably|therefore|indeed)\s+)?"""
+    r"""(?:(?i:not)\s+\(?[A-J]\)?,?\s+but\s+)?"""
+    rf"""(?:(?i:{_OPTION})\s*[*_`"'(\[]*([A-Ja-j])(?![^\W\u3000-\u9fff])"""
+    r"""|\(?(?:([B-HJ])(?![^\W\u3000-\u9fff]|['’])|(A)(?=[,;!?。、]|\s+[-(])"""
+    r"""|([A-Ja-j])(?=[)\]}*.:<"。]|[ \t]*(?:\n|$)|\s+(?:because|since|as)\b)))"""
 )
-_ENCLOSED = re.compile(r"\(([A-J])\)|\*\*\(?([A-J])[).:]?\*\*")
+_SECOND_LETTER = re.compile(
+    r"""[)\]*"']*\s*(?:[,/&]|\b(?:or|and|oder|und|ou|et|o|y)\b|或|和)\s*[(\["'*]*[A-J](?![^\W\u3000-\u9fff]|['’])"""
+    r"""(?=\W*(?:\n|$)|[)\]*]*[.,;:])"""
+)
+"""What follows the first letter of an answer that names two."""
+_ENCLOSED = re.compile(
+    r"(?:\(([A-J])\)|\*\*\(?([A-J])[).:]?\*\*)(?!\s+(?:is|are|was)(?:n't|\s+(?:not|wrong|incorrect|false)))"
+)
 _LEADING_LETTER = re.compile(r"\s*\(?([A-J])[).:](?=\s|$)")
+_LISTED_LETTER = re.compile(r"^[\s*-]*\(?([A-J])[).:]", re.MULTILINE)
 _LONE_LETTER = re.compile(r"[\s*_`#>(\[{]*([A-J])[\s*_`)\]}.:]*", re.IGNORECASE)
 _WRAPPING = re.compile(r"\\(?:text|mathrm|textbf|mathbf|mathit|operatorname|mbox)\s*\{([^{}]*)\}")
-_FRACTION = re.compile(r"\\[dt]?frac\s*\{?\s*(-?[0-9]+)\s*\}?\s*\{?\s*([0-9]+)\s*\}?")
+_DEGREES = re.compile(r"\^\s*(?:\{\s*)?\\circ(?:\s*\})?")
+_NAME_BEFORE = re.compile(r"\s*[a-zA-Z](?:_[a-zA-Z0-9])?\s*=(?=[^=]*\Z)")
+"""``x =``, before the one thing that it is."""
+# Without a font of words a letter is a variable; "18 m" is what people write for a unit.
+_UNIT = re.compile(r"(?<=[0-9}])\s+[mgshlLtVWANJCFK]\s*\Z|(?<=[0-9])[eE][-+]?[0-9]+")
+_VARIABLE = re.compile(r"(?<![a-zA-Z\\])[a-zA-Z](?![a-zA-Z])|[0-9)]\s*!|_")
 _SPACING = re.compile(r"\\[!,;: ]|\\left|\\right|\\displaystyle|~|\$|\s+")
 
 
@@ -58,12 +82,17 @@ def extract_number(text: str) -> str | None:
     try:
         # Marks first: what a text computes on the way is no answer of it.
         for part in _answer_parts(text):
-            value = numbers.parse_answer_value(part)
-            if (value := numbers.find_spelled_number(part) if value is None else value) is not None:
+            if (value := _read_number(part)) is not None:
                 return _format_number(value)
         return _format_number(numbers.find_last_number(text))
     except numbers.UnclearError:
         return None
+
+
+def _read_number(part: str) -> Fraction | None:
+    """The number of a part, in digits or spelled. Raises UnclearError."""
+    value = numbers.parse_answer_value(part)
+    return numbers.find_spelled_number(part) if value is None else value
 
 
 def _format_number(value: Fraction | None) -> str | None:
@@ -117,33 +146,61 @@ def _text_after(text: str, start: int) -> str:
 
 def extract_choice(text: str) -> str | None:
     """
-    The letter, A to J, that a text settles on: boxed, behind "answer", alone in the last line,
-    in brackets or bold, or at the very beginning as in "B) …". None where none is plain.
+    The letter, A to J, that a text settles on: boxed, behind a mark ("answer", "the correct option
+    is", ``<answer>``, a field of JSON), alone in the last line, in brackets or bold, or at the
+    very beginning as in "B) …". None where none is plain, or where a mark names two.
     """
     text = _normalize_text(text)
-    boxed = _last_box(text)
-    if boxed and (match := _LETTER.match(boxed)):
-        return (match[1] or match[2]).upper()
-    for mark in reversed(list(_ANSWER.finditer(text))):
-        if match := _LETTER.match(text, mark.end()):
-            return (match[1] or match[2]).upper()
+    for part in (_last_box(text) or "", *_choice_parts(text)):
+        if match := _LETTER.match(part):
+            if _SECOND_LETTER.match(part, match.end()):
+                return None
+            return next(filter(None, match.groups())).upper()
     lines = _nonempty_lines(text)
     if lines and (match := _LONE_LETTER.fullmatch(lines[-1])):
         return match[1].upper()
     if every := list(_ENCLOSED.finditer(text)):
         return (every[-1][1] or every[-1][2]).upper()
+    # Several such lines are the options, written down again.
+    if len(set(_LISTED_LETTER.findall(text))) > 1:
+        return None
     return match[1].upper() if (match := _LEADING_LETTER.match(text)) else None
 
 
+def _choice_parts(text: str) -> Iterator[str]:
+    """What stands behind the marks of a chosen letter, the last one first."""
+    starts = {match.end() for match in _ANSWER_LINE.finditer(text)}
+    for match in _CHOICE_MARK.finditer(text):
+        starts |= {match.end(), match.end() + len(match[1] or "")}
+    parts = {start: text[start : start + numbers.MAX_PART_CHARS] for start in starts}
+    parts |= dict(_json_answer_fields(text))
+    for start in sorted(parts, reverse=True):
+        yield parts[start]
+
+
 def extract_boxed(text: str) -> str | None:
-    """What stands in the last ``\\boxed{}``, spacing and fonts left out; a number as a number."""
+    """
+    What stands in the last ``\\boxed{}``, spacing, fonts and an ``x =`` left out; a number as a
+    number. One in a formula with variables is none.
+    """
     inside = _last_box(_normalize_text(text))
     if inside is None:
         return None
-    formula = plain_formulas.simplify_formula(inside)
-    if numbers.is_single_number(inside):
+    inside = _NAME_BEFORE.sub("", _DEGREES.sub("", inside))
+    formula = plain_formulas.simplify_formula(inside, as_text=True)
+    if not _has_variable(inside) and numbers.is_single_number(inside):
         return extract_number(rf"\boxed{{{inside}}}")
     return _SPACING.sub("", formula).rstrip(".") or None
+
+
+def _has_variable(inside: str) -> bool:
+    bare = re.sub(r"\\[a-zA-Z]+", " ", _WRAPPING.sub(" ", inside))
+    return bool(_VARIABLE.search(_UNIT.sub(" ", bare)))
+
+
+_AROUND = " *_`#>\"'.!:$“”„‚«»‘’。！"
+"""What is left out around a text that is counted."""
+_LIST_NUMBER = re.compile(r"\A\s*(?:[0-9]{1,2}[.)]|[-*•])\s+(?=\W{0,3}[^\W\d])")
 
 
 def extract_last_line(text: str) -> str | None:
@@ -152,7 +209,7 @@ def extract_last_line(text: str) -> str | None:
     is none.
     """
     lines = _nonempty_lines(_normalize_text(text))
-    return " ".join(lines[-1].casefold().split()).strip(" *_`#>\"'.!:$") or None if lines else None
+    return " ".join(lines[-1].casefold().split()).strip(_AROUND) or None if lines else None
 
 
 MAX_MARKED_CHARS = 40
@@ -169,15 +226,15 @@ def extract_marked(text: str) -> str | None:
     lines = _nonempty_lines(text)
     short = len(lines) == 1 and len(lines[0]) <= MAX_MARKED_CHARS and len(lines[0].split()) <= 5
     whole = lines if short else []
-    for part in (*_answer_parts(text), *whole):
+    for part in (_LIST_NUMBER.sub("", one) for one in (*_answer_parts(text), *whole)):
         if match := _LONE_LETTER.fullmatch(part):
             return match[1].upper()
         with suppress(numbers.UnclearError):
-            value = numbers.parse_answer_value(part)
-            if (value := numbers.find_spelled_number(part) if value is None else value) is not None:
+            value = None if numbers.names_moment(part) else _read_number(part)
+            if value is not None:
                 return _format_number(value)
-        plain = " ".join(plain_formulas.simplify_formula(part).casefold().split())
-        plain = plain.strip(" *_`#>\"'.!:$")
+        plain = " ".join(plain_formulas.simplify_formula(part, as_text=True).casefold().split())
+        plain = plain.strip(_AROUND)
         if 0 < len(plain) <= MAX_MARKED_CHARS:
             return plain
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
@@ -16,7 +17,7 @@ from mixtura.core.types import Completion, Sampling
 from mixtura.engine.aggregated_pattern import AggregatedPattern
 from mixtura.engine.final_step import FinalStep
 from mixtura.patterns.answer_groups import AnswerReader, group_by_answer, largest_group
-from mixtura.patterns.choosing import with_tool_calls_as_text
+from mixtura.patterns.choosing import is_finished, with_tool_calls_as_text
 from mixtura.patterns.final_answer import Extract
 from mixtura.patterns.ranker import GREEDY_SAMPLING
 from mixtura.patterns.spec import FinalModel, PatternSpec, require_proposers
@@ -44,6 +45,7 @@ class Gate(AggregatedPattern):
 
     Agreement is the share of the most frequent final answer, read by *extract*; for ``text`` it
     is the share of pairs that the aggregator finds the same in substance, one short call a pair.
+    A proposal that was cut off agrees with none.
     """
 
     threshold: float = 1.0
@@ -91,7 +93,8 @@ class Gate(AggregatedPattern):
         proposals = step.proposals
         if self.extract == "text":
             return await self._compare_pairs(step)
-        groups = group_by_answer(proposals, self.extract)
+        whole = any(map(is_finished, proposals))
+        groups = group_by_answer(proposals, self.extract) if whole else ()
         if not groups:
             return ScoutAgreement(0.0, 0, "the scouts' proposals have no such answer")
         modal = largest_group(groups)
@@ -106,13 +109,17 @@ class Gate(AggregatedPattern):
         error = await ask_judges(
             judges, sameness_prompt, step.request, self.judging, step.emit_inside
         )
-        same = [pair for pair, judge in zip(pairs, judges, strict=True) if judge.verdict]
+        same = [
+            (a, b) for (a, b), judge in zip(pairs, judges, strict=True)
+            if judge.verdict and is_finished(shown[a]) and is_finished(shown[b])
+        ]  # fmt: skip
         unread = sum(judge.verdict is None for judge in judges)
         problem = ""
         if unread:
             problem = f"{model.name} gave no verdict on {unread} of {len(pairs)} pairs of drafts"
             problem += f": {error}" if error else ""
-        first = same[0][0] if same else 0
+        agreeing = Counter(position for pair in same for position in pair)
+        first = max(range(len(shown)), key=agreeing.__getitem__)
         return ScoutAgreement(len(same) / len(pairs), first, problem)
 
 

@@ -75,7 +75,7 @@ class Modes(Pattern):
         programs: list[str] = []
         notices: list[str] = []
         question = last_question(step.request)
-        for depth, layer in enumerate(self.layers, start=1):
+        for depth, layer in step.layers_to_ask(self.layers):
             try:
                 result = await step.ask_layer(_with_modes(layer), (), depth=depth, answers=True)
             except QuorumNotMetError as error:
@@ -171,16 +171,18 @@ def make_comparison(answers: Sequence[str]) -> str:
         "        return False\n"
         "    if isinstance(wanted, str):\n"
         "        return False\n"
-        "    return abs(value - wanted) <= 1e-6 * max(1.0, abs(wanted))\n"
+        "    return abs(value - wanted) <= min(1e-6 * max(1.0, abs(wanted)), 0.001)\n"
         "def check(candidate):\n"
         "    value = candidate()\n"
         "    return [same(value, wanted) for wanted in WANTED]\n"
     )
 
 
-def _as_literal(answer: str) -> float | str:
+def _as_literal(answer: str) -> float | int | str:
     try:
-        return float(Fraction(answer))
+        number = Fraction(answer)
+        # Exactly: another whole number is another answer, however close it is for its size.
+        return int(number) if number.denominator == 1 else float(number)
     except (ValueError, ZeroDivisionError, OverflowError):
         return answer
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Annotated, NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import Annotated, NamedTuple, Self
 
 import msgspec
 
@@ -39,17 +39,22 @@ class Mux(CountingChooser):
     frequent answer. The member with the highest confidence answers, with its first draw that
     gave that answer. Of equals, the one with the higher *accuracy* (on prompts with known
     answers, by model name; 1 where nothing is known) is taken, then the one whose answer more
-    proposals give, then the first.
+    proposals give, then the first. A draw that was lost agrees with nothing.
     """
 
     name = "mux"
     extract: Extract | AnswerReader = "text"
     accuracy: Mapping[str, float] = field(default_factory=dict[str, float])
+    asked: Mapping[str, int] = field(default_factory=dict[str, int])
+    """How many draws each member was asked for, by model name; as many as there are by default."""
+
+    def for_draws(self, asked: Mapping[str, int]) -> Self:
+        return replace(self, asked=asked)
 
     def count_answers(self, proposals: Sequence[Completion]) -> Verdict:
         """The proposal of the most confident member. Raises what a function *extract* raises."""
         groups = group_by_answer(proposals, self.extract)
-        members = rate_members(proposals, groups)
+        members = rate_members(proposals, groups, self.asked)
         if not members:
             return fallback_verdict(proposals, "mux found no answer in any proposal")
 
@@ -72,6 +77,7 @@ class MemberConfidence(NamedTuple):
     agreeing: int
     """Draws of this member that give that answer."""
     draws: int
+    """Those that it was asked for, also where some were lost."""
     position: int
     """Of its first draw that gives it."""
     group: AnswerGroup
@@ -83,9 +89,12 @@ class MemberConfidence(NamedTuple):
 
 
 def rate_members(
-    proposals: Sequence[Completion], groups: Sequence[AnswerGroup]
+    proposals: Sequence[Completion], groups: Sequence[AnswerGroup], asked: Mapping[str, int]
 ) -> list[MemberConfidence]:
-    """The confidence of each member that gave an answer, in the order of their first draws."""
+    """
+    The confidence of each member that gave an answer, in the order of their first draws; of more
+    draws that it was *asked* for, by model name, the others were lost and agree with nothing.
+    """
     rated: list[MemberConfidence] = []
     for model in dict.fromkeys(proposal.model for proposal in proposals):
         mine = {i for i, proposal in enumerate(proposals) if proposal.model == model}
@@ -96,8 +105,8 @@ def rate_members(
         modal = largest_group(own) if own else None
         if modal and modal.positions:
             whole = groups[own.index(modal)]
-            agreeing = len(modal.positions)
-            rated.append(MemberConfidence(model, agreeing, len(mine), modal.positions[0], whole))
+            agreeing, drawn = len(modal.positions), max(len(mine), asked.get(model, 0))
+            rated.append(MemberConfidence(model, agreeing, drawn, modal.positions[0], whole))
     return rated
 
 

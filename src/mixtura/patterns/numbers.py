@@ -61,6 +61,25 @@ _NAMED = re.compile(r"(?<![\w.])([a-zA-Z](?:_?[0-9])?)\s*=\s*-?[0-9.]+")
 _MONEY = re.compile(
     r"([0-9][0-9,]*)\s*dollars?\s+(?:and\s+)?([0-9]{1,2})\s*cents?\b", re.IGNORECASE
 )
+_SYMBOLIC = re.compile(
+    r"(?:(?<![\s\S])|[-+*/^(=])\s*[a-z]\s*[-+*/^]\s*[0-9.]+"  # x + 1, n/2
+    r"|[0-9][0-9.]*(?:[zni]|[xy](?=\s*[-+^]))(?!\w)"  # 4i, 2x + 1
+    r"|[-+*/]\s*[0-9][0-9.]*[xyzni](?!\w|\s*[0-9(])"  # 1 + 2x
+    r"|[0-9)]\s?\*?\s?(?:\\pi(?![a-z])|π|pi\b)|(?:\\pi(?![a-z])|π|\bpi)\s*[*/^]\s*[0-9]+"
+    r"|(?<![\s\S])\W*[(\[]\s*-?[0-9.]+\s*,\s*-?[0-9./]+\s*[)\]]\W*(?![\s\S])"  # (3,4)
+)
+"""A number that is only a part of a formula, or of a point."""
+_MONTHS = r"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]{0,6}\b\.?"
+_DAY = r"[0-9]{1,2}(?:st|nd|rd|th)?\b"
+_DATE = re.compile(
+    r"(?<![0-9./-])(?:[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}|[0-9]{1,2}([/.])[0-9]{1,2}\1[0-9]{4})(?![0-9/-])"
+    rf"|\b{_MONTHS} {_DAY},? [0-9]{{4}}\b|\b{_DAY} (?:of )?{_MONTHS},? [0-9]{{4}}\b"
+)
+_MOMENT = re.compile(
+    rf"{_DATE.pattern}|\b{_MONTHS} {_DAY}|\b{_DAY} (?:of )?{_MONTHS}"
+    r"|(?<![0-9:])[0-2]?[0-9]:[0-5][0-9](?![0-9])"
+)
+"""A date, a day of a year, or a time of day."""
 _WORDS_BEFORE = re.compile(
     r"^(?:[^\W\d_][\w.']{0,20}\s+){0,6}?"
     r"(?:(?<=\w\s)(?<!\bis\s)(?<!\bof\s)(?<!\bwas\s)(?<!\babout\s)-\s+)?(?=[-+(.]?\s?[0-9(])"
@@ -79,13 +98,19 @@ _FAREWELL = re.compile(
     r"|if you (?:have|need|would|want))\b[^\n]*$"
 )
 """What a model says to its reader at the end: a number in it is no answer."""
+_CONFIDENCE = re.compile(
+    r"(?im)(?:^[^\w\n]*|[;,.|(]\s*)(?:my )?confidence(?: level| score)?"
+    r"[^\w\n]{0,6}(?:is )?[0-9.]+ ?%?[^\n]*$"
+)
+"""How sure a model says that it is: no answer either."""
 
 
 def parse_answer_value(part: str, *, last: bool = False) -> Fraction | None:
     """
     What a short text of an answer comes to: of several numbers the first, or the *last*.
 
-    None where there is no number. Raises UnclearError where it names several as alternatives.
+    None where there is no number. Raises UnclearError where it names several as alternatives, or
+    where the number is but a part of a formula, a point or a date.
     """
     part = _strip_asides(part[:MAX_PART_CHARS])
     if match := _MONEY.search(part):
@@ -98,6 +123,8 @@ def parse_answer_value(part: str, *, last: bool = False) -> Fraction | None:
     answer = behind if "=" in part and _all_numbers(behind) else part
     if (whole := _evaluate_text(answer)) is not None:
         return whole
+    if _is_part_of_more(answer, last=last):
+        raise UnclearError(part)
     if (
         ":" in answer
         and _all_numbers(answer.rpartition(":")[2])
@@ -116,8 +143,27 @@ def parse_answer_value(part: str, *, last: bool = False) -> Fraction | None:
     return every[-1] if last else every[0]
 
 
+def _is_part_of_more(text: str, *, last: bool) -> bool:
+    """Whether the first number of *text*, or the *last*, is a part of a formula, point or date."""
+    found = [one for one in NUMBER_PATTERN.finditer(text) if one["digits"] or one["rest"]]
+    if not found:
+        return False
+    number = found[-1 if last else 0]
+    return any(
+        one.start() < number.end() and number.start() < one.end()
+        for pattern in (_SYMBOLIC, _DATE)
+        for one in pattern.finditer(text)
+    )
+
+
+def names_moment(part: str) -> bool:
+    """Whether a part of an answer names a date or a time of day, whose numbers are no answer."""
+    return bool(_MOMENT.search(part[:MAX_PART_CHARS]))
+
+
 def _strip_asides(part: str) -> str:
     """A part without parentheses, negated numbers and reasons beside the answer."""
+    part = _CONFIDENCE.sub("", part) or part
     part = _SPELLED_PART.sub(_rewrite_spelled_part, simplify_formula(part))
     part = _MIXED.sub(_rewrite_mixed_number, _CLOCK.sub("", part))
     part = _NEGATIVE.sub("-", _NEGATED_NUMBER.sub(" ", part))
@@ -162,7 +208,7 @@ def _evaluate_text(text: str) -> Fraction | None:
         return None
     two = re.fullmatch(r"\s*[0-9.,]+\s*-\s*[0-9.,]+\s*%?\s*", bare)
     # "18-20" is a range of answers, not a difference.
-    if two and value < 0:
+    if (two and value < 0) or _SYMBOLIC.search(text) or _DATE.search(text):
         raise UnclearError(text)
     return value
 
@@ -206,7 +252,7 @@ def find_last_number(text: str) -> Fraction | None:
     The number that a text without a mark ends in: the last of its last sentence with one; None
     where there is none.
     """
-    bare = _FAREWELL.sub("", text)
+    bare = _CONFIDENCE.sub("", _FAREWELL.sub("", text))
     text = bare if re.search(r"[0-9]", bare) else text
     for line in reversed(text.splitlines()):
         if not re.search(r"[0-9]", line):

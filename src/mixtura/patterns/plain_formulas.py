@@ -18,12 +18,17 @@ _POWER_OPERATOR = re.compile(r"(?<=[0-9)])(?:\*\*| \*\* )(?=-?[0-9(])(?!-?[0-9.,
 _EXPONENT = re.compile(r"\^\s*\{\s*(-?[0-9]+)\s*\}")
 
 
-def simplify_formula(text: str) -> str:
-    """A formula as a person types it: 3/4 for a fraction, words without their fonts."""
+def simplify_formula(text: str, *, as_text: bool = False) -> str:
+    """
+    A formula as a person types it: 3/4 for a fraction, words without their fonts.
+
+    *as_text*: what stays of it is compared letter by letter, so that roots keep what they are of,
+    and names and numbers their indices; else neither is taken for a number.
+    """
     text = _WRAPPING.sub(r"\1", text)
     text = _FRACTION.sub(lambda m: f" {m[1] or m[2]}/{m[3] or m[4]} ", text)
     text = _EXPONENT.sub(r"^\1", text)
-    text = _ROOT.sub(_evaluate_root, text)
+    text = _ROOT.sub(_write_root if as_text else _evaluate_root, text)
     text = re.sub(r"\\(?:times|cdot|ast)(?![a-z])", "*", text)
     text = re.sub(r"\\(?:approx|implies|Rightarrow|to|rightarrow)(?![a-z])", "=", text)
     text = re.sub(r"\\div(?![a-z])", "/", text).replace(r"\pounds", " ")
@@ -35,7 +40,18 @@ def simplify_formula(text: str) -> str:
     text = re.sub(
         r"[$€£¥₹₽₩]|\bUS\s*(?=[$0-9])|\b(?:USD|EUR|GBP|INR|Rs\.?|CHF)(?=\s*-?[0-9])", " ", text
     )
+    if as_text:
+        return re.sub(r"\\[dtc]frac(?![a-z])", r"\\frac", text.replace("`", " "))
     return text.replace("`", " ").replace("_", "" if re.search(r"\d_\d{3}", text) else " ")
+
+
+def _write_root(match: re.Match[str]) -> str:
+    """An integer root as `_evaluate_root` writes it; of any other what it is of as well: ``√3``."""
+    value = _evaluate_root(match)
+    if "√" not in value:
+        return value
+    index = f"[{match['index']}]" if match["index"] not in (None, "2") else ""
+    return f"√{index}{match['a'] or match['b'] or match['c']} "
 
 
 def _evaluate_root(match: re.Match[str]) -> str:

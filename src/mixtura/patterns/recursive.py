@@ -13,6 +13,7 @@ import msgspec
 from mixtura.core.errors import ConfigError, QuorumNotMetError
 from mixtura.core.roles import Aggregator, PlannedCall
 from mixtura.core.types import Completion, Request
+from mixtura.engine.aggregator import is_free_text
 from mixtura.engine.final_step import FinalStep
 from mixtura.engine.pattern import Pattern
 from mixtura.patterns.answer_groups import AnswerReader
@@ -71,7 +72,8 @@ class Recursive(Pattern):
 
     async def write_answer(self, step: FinalStep) -> Completion:
         """
-        One of the last population. Raises what a function *extract* raises.
+        One of the last population. Raises what a function *extract* raises, and ModelError where
+        the last step fails and the request has tools or a response format.
         """
         size = len(step.proposals)
         random = Random(_seed(step.request))
@@ -83,6 +85,10 @@ class Recursive(Pattern):
                     depth=len(self.layers) + number, answers=number == self.steps,
                 )  # fmt: skip
             except QuorumNotMetError as error:
+                # The texts between the first population and the last were asked for as drafts:
+                # none of them has the tools or the form that the answer must have.
+                if number > 1 and not is_free_text(step.request):
+                    raise error.causes[0] from None
                 step.add_notices(
                     f"step {number}: {error.causes[0].model} failed: {error.causes[0]}:"
                     " the vote is over the texts before it"

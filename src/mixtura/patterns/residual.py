@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Annotated
 
 import msgspec
@@ -17,6 +16,7 @@ from mixtura.engine.aggregated_pattern import AggregatedPattern
 from mixtura.engine.final_step import FinalStep
 from mixtura.engine.layer import LayersResult
 from mixtura.patterns.choosing import finished_positions
+from mixtura.patterns.closing_object import read_closing_object
 from mixtura.patterns.ranker import GREEDY_SAMPLING
 from mixtura.patterns.sparse import pick_most_different
 from mixtura.patterns.spec import FinalModel, PatternSpec, require_two_layers
@@ -84,7 +84,7 @@ class Residual(AggregatedPattern):
         before: tuple[Completion, ...] = ()
         notices: list[str] = []
         unchanged = 0
-        for depth, layer in enumerate(self.layers, start=1):
+        for depth, layer in step.layers_to_ask(self.layers):
             layout = show_with_changes(step.report) if step.report else None
             result = await step.ask_layer(layer, before, depth=depth, layout=layout)
             notices += result.notices(depth)
@@ -116,7 +116,8 @@ class Residual(AggregatedPattern):
     ) -> tuple[Completion | None, str]:
         """What layer *depth* changed, as an entry to read; None for nothing; why it is unknown."""
         model = self.aggregator.model
-        judge = Judge(model, _read_changes, (*before, *now))
+        read = partial(read_closing_object, kind=Changes)
+        judge: Judge[Changes] = Judge(model, read, (*before, *now))
         error = await ask_judges(
             [judge], residual_prompt(len(before)), step.advice_request, GREEDY_SAMPLING,
             step.emit_inside,
@@ -141,22 +142,6 @@ class Residual(AggregatedPattern):
             last.model, step.proposals,
             sampling=last.sampling, fallbacks=last.fallbacks, layout=layout,
         )  # fmt: skip
-
-
-_decoder = msgspec.json.Decoder(Changes)
-_BEGIN = re.compile(r'\{\s*"changed"')
-
-
-def _read_changes(reply: Completion) -> Changes | None:
-    """The changes in the last object of *reply*; None where there is none that can be read."""
-    begun = [match.start() for match in _BEGIN.finditer(reply.text)]
-    if not begun or reply.finish_reason != "stop":
-        return None
-    try:
-        _, end = json.JSONDecoder().raw_decode(reply.text, begun[-1])
-        return _decoder.decode(reply.text[begun[-1] : end])
-    except (msgspec.DecodeError, ValueError, RecursionError):
-        return None
 
 
 class ResidualSettings(msgspec.Struct, frozen=True):

@@ -16,6 +16,11 @@ from mixtura.core.types import Completion
 
 Severity = Literal["high", "medium", "low"]
 SEVERITIES: tuple[Severity, ...] = ("high", "medium", "low")
+_OTHER_SEVERITIES: dict[str, Severity] = {
+    "critical": "high", "blocker": "high", "severe": "high", "major": "high", "moderate": "medium",
+    "warning": "medium", "minor": "low", "trivial": "low", "info": "low", "nit": "low",
+}  # fmt: skip
+"""What models say though they were asked for one of the three."""
 FILE_HEADING = "=== FILE: {name} ==="
 """Stands above each reviewed file that is no diff; its lines are counted from there."""
 NEAR_LINES = 2
@@ -25,6 +30,8 @@ SAME_WORDS = 0.5
 SOME_WORDS = 0.05
 """The same of two findings at one place: they must have a word in common."""
 
+MAX_BRACES_TRIED = 1000
+"""Braces of a reply that are tried as the beginning of an object: each takes time of its own."""
 _HUNK = re.compile(r"@@ -\d+(?:,(\d+))? \+(\d+)(?:,(\d+))? @@")
 _NEW_FILE = re.compile(r"\+\+\+ (?:b/)?(.*?)(?:\t.*)?")
 _HEADING = re.compile(re.escape(FILE_HEADING).replace(r"\{name\}", "(.*)"))
@@ -54,20 +61,28 @@ class MemberFindings(NamedTuple):
 
 
 def parse_findings(reply: Completion) -> MemberFindings | None:
-    """The findings in *reply*, each of the right form; None where it has no list of them."""
+    """
+    The findings in *reply*, each of the right form; None where it has no list of them. Of several
+    lists the last one that is not empty counts: an empty one may be the form, repeated.
+    """
+    lists: list[tuple[msgspec.Raw, ...]] = []
     for text in _find_objects(reply.text):
         with suppress(msgspec.DecodeError, ValueError, RecursionError):
-            rows = msgspec.json.decode(text, type=_Reply).findings
-            found = [one for row in rows if (one := _read_finding(row)) is not None]
-            return MemberFindings(tuple(found), len(rows) - len(found))
-    return None
+            lists.append(msgspec.json.decode(text, type=_Reply).findings)
+    if not lists:
+        return None
+    rows = next((one for one in reversed(lists) if one), ())
+    found = [one for row in rows if (one := _read_finding(row)) is not None]
+    return MemberFindings(tuple(found), len(rows) - len(found))
 
 
 def _find_objects(text: str) -> Iterator[str]:
     """The JSON objects in *text*, without those in others; braces of prose are none."""
     decoder = json.JSONDecoder()
     begin = text.find("{")
-    while begin >= 0:
+    for _ in range(MAX_BRACES_TRIED):
+        if begin < 0:
+            return
         end = begin + 1
         with suppress(ValueError, RecursionError):
             _, end = decoder.raw_decode(text, begin)
@@ -77,9 +92,21 @@ def _find_objects(text: str) -> Iterator[str]:
 
 def _read_finding(row: msgspec.Raw) -> Finding | None:
     try:
-        return msgspec.json.decode(row, type=Finding)
+        return msgspec.convert(_mend_fields(msgspec.json.decode(row, type=dict[str, Any])), Finding)
     except (msgspec.DecodeError, ValueError, RecursionError):
         return None
+
+
+def _mend_fields(row: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a finding in the form that was asked for, where it is plain what they mean."""
+    severity, line = row.get("severity"), row.get("line")
+    if isinstance(severity, str):
+        said = severity.strip().casefold()
+        row["severity"] = _OTHER_SEVERITIES.get(said, said)
+    if isinstance(line, str | float):  # "12", "12-14", 12.0
+        number = re.match(r"\D{0,10}([0-9]{1,9})", str(line))
+        row["line"] = int(number[1]) if number else None
+    return {name: value for name, value in row.items() if value is not None and value != ""}
 
 
 # ---- where a quote stands

@@ -18,8 +18,12 @@ from mixtura.core.text import pluralize_count, to_one_line
 from mixtura.core.types import Completion, Request
 from mixtura.engine.aggregated_pattern import AggregatedPattern
 from mixtura.engine.final_step import FinalStep
-from mixtura.patterns.answer_groups import SAME_TEXT_SIMILARITY, AnswerReader
-from mixtura.patterns.choosing import with_tool_calls_as_text
+from mixtura.patterns.answer_groups import (
+    SAME_TEXT_SIMILARITY,
+    AnswerReader,
+    write_calls_alike,
+)
+from mixtura.patterns.choosing import is_finished, with_tool_calls_as_text
 from mixtura.patterns.defanged_writer import DefangedWriter, defang_answer
 from mixtura.patterns.final_answer import EXTRACTORS, Extract, extract_marked
 from mixtura.patterns.spec import FinalModel, PatternSpec, require_proposers
@@ -88,7 +92,8 @@ class Robust(AggregatedPattern):
         suspects = _find_lone_addresses(step.request, step.proposals)
         self._report_suspects(step, suspects)
         defanged = [defang_answer(proposal, suspects) for proposal in step.proposals]
-        step.proposals = tuple(proposal for proposal, _ in defanged)
+        # Also for a report of where they agree: people read it.
+        step.proposals = step.member_proposals = tuple(proposal for proposal, _ in defanged)
         voters = self._weigh_proposals(step.proposals)
         elected = _find_majority(voters)
         if elected is not None:
@@ -103,7 +108,7 @@ class Robust(AggregatedPattern):
 
     def _weigh_proposals(self, proposals: tuple[Completion, ...]) -> WeightedProposals:
         shown = [with_tool_calls_as_text(proposal) for proposal in proposals]
-        answers = tuple(self._read_answer(one) for one in shown)
+        answers = tuple(self._read_answer(one) for one in proposals)
         members = [one.model for one in proposals]
         shares = _share_votes(members)
         given = [share for share, answer in zip(shares, answers, strict=True) if answer is not None]
@@ -119,10 +124,10 @@ class Robust(AggregatedPattern):
         return WeightedProposals(proposals, shares, tuple(w / total for w in weights), answers)
 
     def _read_answer(self, proposal: Completion) -> str | None:
-        if proposal.finish_reason not in ("stop", "tool_calls") or self.extract == "text":
+        if not is_finished(proposal) or self.extract == "text":
             return None
-        if proposal.finish_reason == "tool_calls":
-            return proposal.text
+        if calls := write_calls_alike(proposal):
+            return calls
         if self.extract == "auto":
             return extract_marked(proposal.text)
         read = EXTRACTORS[self.extract] if isinstance(self.extract, str) else self.extract
@@ -224,7 +229,7 @@ class Robust(AggregatedPattern):
         vectors = tfidf_vectors([one.text for one in shown])
         size = len(voters.proposals)
         scores: list[tuple[float, float]] = []
-        for i, draft in enumerate(shown[size:], size):
+        for i, draft in enumerate(drafts, size):
             answer = self._read_answer(draft) if checkable else None
             same = [
                 weight for weight, other in zip(voters.weights, voters.answers, strict=True)

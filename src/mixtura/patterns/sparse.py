@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -20,6 +19,7 @@ from mixtura.engine.aggregated_pattern import AggregatedPattern
 from mixtura.engine.final_step import FinalStep
 from mixtura.engine.layer import LayersResult
 from mixtura.patterns.choosing import finished_positions
+from mixtura.patterns.closing_object import read_closing_object
 from mixtura.patterns.ranker import GREEDY_SAMPLING
 from mixtura.patterns.spec import FinalModel, PatternSpec, require_proposers
 from mixtura.patterns.verdict_calls import Judge, ask_judges
@@ -60,14 +60,17 @@ class Sparse(AggregatedPattern):
         """Each layer, its judge's choice, and the answer; who is kept is not known beforehand."""
         rows: list[PlannedCall] = []
         reads: tuple[int, ...] = ()
+        choice: tuple[int, ...] = ()
         for layer in self.layers:
             begun = len(rows)
-            rows += [replace(call, reads=reads) for call in plan_layer_calls([layer])]
-            every = tuple(range(begun, len(rows)))
+            rows += [replace(call, reads=reads, after=choice) for call in plan_layer_calls([layer])]
+            every, choice = tuple(range(begun, len(rows))), ()
             if self.judge and len(every) > self.keep:
+                choice = (len(rows),)
                 rows.append(PlannedCall(self.judge, self.judging, reads=every))
             reads = every[: self.keep]
-        return [*rows, *self.planned_final_calls(reads)]
+        last = self.planned_final_calls(reads)
+        return [*rows, *(replace(call, after=(*choice, *call.after)) for call in last)]
 
     def final_calls(self, reads: tuple[int, ...]) -> Sequence[PlannedCall]:
         last = self.aggregator
@@ -81,7 +84,7 @@ class Sparse(AggregatedPattern):
         """
         kept: tuple[Completion, ...] = ()
         notices: list[str] = []
-        for depth, layer in enumerate(self.layers, start=1):
+        for depth, layer in step.layers_to_ask(self.layers):
             result = await step.ask_layer(layer, kept, depth=depth)
             notices += result.notices(depth)
             kept, problems = await self._choose_proposals(step, result.proposals, depth)
@@ -124,20 +127,16 @@ class Sparse(AggregatedPattern):
         return [], [f"layer {depth}: the judge {self.judge.name} {problem}: {said}"]
 
 
-_SLOTS = re.compile(r'\{\s*"best"\s*:\s*\[([\d\s,]+)\]\s*\}')
+class _Choice(msgspec.Struct, frozen=True):
+    best: tuple[int, ...]
 
 
 def _read_slots(reply: Completion, *, keep: int, shown: int) -> list[int] | None:
-    """The slots that the last line of *reply* names; None unless they are *keep* of *shown*."""
-    line = next((one for one in reversed(reply.text.splitlines()) if one.strip(" `")), "")
-    found = _SLOTS.fullmatch(line.strip(" `*"))
-    if found is None or reply.finish_reason != "stop":
-        return None
-    # No proposal has a number of ten digits, and Python reads none of 5,000.
-    named = [one.strip() for one in found[1].split(",")]
-    slots = [int(one) for one in named if one.isdigit() and len(one) < 10]
+    """The slots that *reply* ends with; None unless they are *keep* of *shown*."""
+    choice = read_closing_object(reply, _Choice)
+    slots = choice.best if choice else ()
     fits = len(slots) == keep == len(set(slots)) and all(1 <= slot <= shown for slot in slots)
-    return slots if fits else None
+    return list(slots) if fits else None
 
 
 def drop_near_duplicates(

@@ -16,10 +16,15 @@ from mixtura.core.types import Completion
 from mixtura.engine.final_step import FinalStep
 from mixtura.engine.layer import LayersResult
 from mixtura.engine.pattern import Pattern
-from mixtura.patterns.answer_groups import AnswerGroup, AnswerReader, group_by_answer
-from mixtura.patterns.choosing import fallback_verdict
+from mixtura.patterns.answer_groups import (
+    AnswerGroup,
+    AnswerReader,
+    group_by_answer,
+    largest_group,
+)
+from mixtura.patterns.choosing import fallback_verdict, is_finished
 from mixtura.patterns.final_answer import Extract
-from mixtura.patterns.mux import check_counted_draws, rate_members
+from mixtura.patterns.mux import check_counted_draws
 from mixtura.patterns.spec import PatternParts, PatternSpec, require_one_layer
 from mixtura.patterns.vote import check_extract_setting
 from mixtura.prompts.synthesis import Synthesis
@@ -63,7 +68,7 @@ class Switch(Pattern):
         """
         proposals: tuple[Completion, ...] = ()
         notices: list[str] = []
-        for depth, layer in enumerate(self.layers, start=1):
+        for depth, layer in step.layers_to_ask(self.layers):
             try:
                 result = await step.ask_layer(layer, (), depth=depth, answers=True)
             except QuorumNotMetError as error:
@@ -73,32 +78,38 @@ class Switch(Pattern):
                 continue
             notices += [f"layer {depth}: {e.model} failed: {e}" for e in result.lost]
             proposals += result.proposals
-            if self._draws_agree(result.proposals, layer.call_count):
+            if self._find_agreed(result.proposals, layer.call_count):
                 break
         return LayersResult(proposals, tuple(notices))
 
-    def _draws_agree(self, draws: Sequence[Completion], asked: int) -> bool:
-        # A single draw always agrees with itself: it says nothing.
+    def _find_agreed(self, draws: Sequence[Completion], asked: int) -> AnswerGroup | None:
+        """The answer that enough of one member's *draws*, of so many *asked* for, give."""
+        # A single draw always agrees with itself: it says nothing. Where all were cut off, the
+        # next member may come to an end.
+        if asked < 2 or not any(map(is_finished, draws)):
+            return None
         groups = group_by_answer(draws, self.extract)
-        most = max((len(group.positions) for group in groups), default=0)
-        return asked > 1 and most / asked >= self.threshold
+        modal = largest_group(groups) if groups else None
+        return modal if modal and len(modal.positions) / asked >= self.threshold else None
 
     async def write_answer(self, step: FinalStep) -> Completion:
         """The answer of whom it stopped at, else the weighted one. Raises what *extract* raises."""
         proposals = step.proposals
+        last = proposals[-1].model
+        own = [i for i, proposal in enumerate(proposals) if proposal.model == last]
+        asked = {layer.proposers[0].model.name: layer.call_count for layer in self.layers}
+        # As when it stopped: by this member's draws alone, and one that was lost agrees with none.
+        draws = max(len(own), asked.get(last, 0))
+        if agreed := self._find_agreed([proposals[i] for i in own], draws):
+            count = len(agreed.positions)
+            why = f"{count} of {draws} draws of {last} agree"
+            return step.choose(
+                own[agreed.positions[0]], why, support=Support("votes", count / draws)
+            )
         groups = group_by_answer(proposals, self.extract)
         if not groups:
             verdict = fallback_verdict(proposals, "switch found no answer in any proposal")
             return step.choose(verdict.which, verdict.why, degraded=verdict.degraded)
-        last = rate_members(proposals, groups)[-1]
-        asked = {layer.proposers[0].model.name: layer.call_count for layer in self.layers}
-        # As when it stopped: a draw that was lost agrees with nothing.
-        draws = max(last.draws, asked.get(last.model, 0))
-        is_last = last.model == proposals[-1].model
-        if is_last and draws > 1 and last.agreeing / draws >= self.threshold:
-            why = f"{last.agreeing} of {draws} draws of {last.model} agree"
-            support = Support("votes", last.agreeing / draws)
-            return step.choose(last.position, why, support=support)
         weights = weigh_answers(proposals, groups, self.accuracy)
         # Rounded: of equal weights the first answer is taken, not the one that rounding favours.
         best = max(range(len(groups)), key=lambda number: round(weights[number], 12))

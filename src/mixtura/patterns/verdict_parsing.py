@@ -47,7 +47,7 @@ _OWN_WORDS = re.compile(
 )
 _MARKER = re.compile(r"(?:>+\s*|#+\s*|[-*+•]\s+|[0-9]{1,2}[.)]\s+)+(?=\S)")
 _FENCE = re.compile(r"\s*(?:```|~~~)\s*[\w+-]*\s*$")
-_ENDING = re.compile(r"(?:\s*(?:<\|[^|<>\n]{1,40}\|>|</?s>|<eos>|<end_of_turn>))+\s*$")
+CLOSING_TOKENS = re.compile(r"(?:\s*(?:<\|[^|<>\n]{1,40}\|>|</?s>|<eos>|<end_of_turn>))+\s*$")
 _FONT = re.compile(r"\\(?:boxed|fbox|text|textbf|mathbf|mathrm|bm)\s*\{([^{}]*)\}")
 _ESCAPE = re.compile(r"\\([\[\](){}*_`><#.~!|=-])")
 _THOUGHT = re.compile(r"\s*<(think|thinking|thought|reasoning)>.*?(</\1>|\Z)", re.DOTALL)
@@ -268,7 +268,7 @@ def split_reply_lines(reply: str) -> list[ReplyLine]:
         if _FENCE.match(raw):
             fenced = not fenced
             continue
-        line = _ENDING.sub("", raw[: LONGEST_LINE + 1]).strip()
+        line = CLOSING_TOKENS.sub("", raw[: LONGEST_LINE + 1]).strip()
         quoted = fenced or line.startswith(">")
         for _ in range(3):  # a box around a font around a letter
             line = _FONT.sub(r"\1", line)

@@ -73,11 +73,10 @@ class Weighted(JudgingChooser):
         problem += f": {error}" if error else ""
         if not known:
             return fallback_verdict(proposals, problem)
-        mean = sum(known) / len(known)
-        scores = [mean if truth is None else truth for truth in truths]
-        weights = softmax(scores, self.temperature)
-        best = max(groups, key=lambda group: sum(weights[i] for i in group.positions))
-        chosen = max(best.positions, key=scores.__getitem__)
+        weights = weigh_truths(truths, self.temperature)
+        # Rounded: of equal sums the first answer is taken, not the one that rounding favours.
+        best = max(groups, key=lambda group: round(sum(weights[i] for i in group.positions), 12))
+        chosen = max(best.positions, key=weights.__getitem__)
         share = sum(weights[i] for i in best.positions)
         why = f"{share:.0%} of the weight for {to_one_line(best.answer)[:80]}"
         support = Support("weights", min(share, 1.0))
@@ -115,6 +114,15 @@ def _alternative_tokens(token: Json) -> list[Json]:
     if not any(row.get("token") == token.get("token") for row in rows):
         rows.append(token)
     return rows
+
+
+def weigh_truths(truths: Sequence[float | None], temperature: float) -> list[float]:
+    """The softmax of those that are known; each of the others has their mean. 1 in sum."""
+    known = iter(softmax([truth for truth in truths if truth is not None], temperature))
+    mean = 1 / sum(truth is not None for truth in truths)
+    weights = [mean if truth is None else next(known) for truth in truths]
+    total = sum(weights)
+    return [weight / total for weight in weights]
 
 
 def softmax(scores: Sequence[float], temperature: float) -> list[float]:

@@ -30,6 +30,7 @@ _OUTPUT_WORDS = (
 _CALCULATION = re.compile(r"\s*(?:[*+/%^=<>&|]|-\s*[\d(\[])")
 """What stands behind a number that is only the beginning of a sum, say."""
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?(?![\w.]*\w|,\d{3}\b)|(?:True|False|None)\b")
+_LIST_MARK = re.compile(r"\A(?:[-*•]|\d{1,2}[.)])\s+")
 _WORDS_FOR_VALUES = {"true": "True", "false": "False", "null": "None", "none": "None"}
 
 
@@ -71,13 +72,14 @@ def read_examples(question: str, function: str) -> list[Example]:
 
 
 def read_assertions(text: str, function: str) -> list[Example]:
-    """The examples in tests that a model wrote: ``assert f(…) == …`` in lines of their own."""
+    """
+    The examples in tests that a model wrote: ``assert f(…) == …``, with a message or without, in
+    lines of their own or of a list.
+    """
     literals = _LiteralReader(function)
     found: list[Example] = []
     for line in _cut_text(text).splitlines():
-        stripped = line.strip().strip("`").strip()
-        if stripped.startswith("assert "):
-            found += literals.read_comparison(stripped.removeprefix("assert "))
+        found += literals.read_assertion(_LIST_MARK.sub("", line.strip()).strip("`").strip())
     return list(dict.fromkeys(found))[:MAX_EXAMPLES]
 
 
@@ -117,7 +119,7 @@ def _read_doctests(question: str, literals: _LiteralReader) -> Iterator[Example]
         return
     for example in examples:
         if not example.want.strip() and "=" in example.source:  # the result stands in the call
-            yield from literals.read_comparison(example.source, equalities_only=True)
+            yield from literals.read_comparison(example.source)
         elif (arguments := literals.read_call(example.source)) is not None:
             # The docstring's end is no part of a result, nor are words on the lines below it.
             want = re.split(r'"""|\'\'\'', example.want)[0]
@@ -131,6 +133,9 @@ def _read_lines(question: str, literals: _LiteralReader) -> Iterator[Example]:
     pattern = rf"(?<![\w.>])({name}\(.{{0,500}}?\))[\"'`]*+\s*+{_RESULT_WORDS}\s*+(.+)"
     for line in question.splitlines():
         if line.lstrip().startswith((">>>", "def ")):
+            continue
+        if line.lstrip().startswith("assert "):
+            yield from literals.read_assertion(line.strip())
             continue
         for match in re.finditer(pattern, line):
             arguments = literals.read_call(match[1])
@@ -259,19 +264,38 @@ class _LiteralReader:
         except (ValueError, RecursionError):  # of a number with thousands of digits, say
             return None
 
-    def read_comparison(self, source: str, *, equalities_only: bool = False) -> list[Example]:
-        """The example of ``f(…) == …``, and without *equalities_only* of ``f(…)`` alone."""
+    def read_comparison(self, source: str) -> list[Example]:
+        """The example of ``f(…) == …``."""
         self._left -= len(source)
         node = _parse_expression(source) if self._left > 0 else None
-        result: str | None
-        if node is None:
+        return self._read_condition(node) if isinstance(node, ast.Compare) else []
+
+    def read_assertion(self, line: str) -> list[Example]:
+        """
+        The examples of ``assert f(…) == …``, ``assert f(…)`` and ``assert not f(…)``, several of
+        which ``and`` may join; a message behind them is no part of a result.
+        """
+        self._left -= len(line)
+        parsed = (
+            _parse_or_none(line, "exec") if line.startswith("assert") and self._left > 0 else None
+        )
+        if not isinstance(parsed, ast.Module) or not isinstance(parsed.body[0], ast.Assert):
             return []
+        test = parsed.body[0].test
+        conditions = [test]
+        if isinstance(test, ast.BoolOp) and isinstance(test.op, ast.And):
+            conditions = test.values
+        return [example for one in conditions for example in self._read_condition(one)]
+
+    def _read_condition(self, node: ast.expr) -> list[Example]:
+        result: str | None
         if isinstance(node, ast.Compare) and isinstance(node.ops[0], (ast.Eq, ast.Is)):
             if len(node.ops) > 1:
                 return []
-            node, result = node.left, self._read_node(node.comparators[0])
-        elif equalities_only:
-            return []
+            sides = [node.left, node.comparators[0]]
+            if not isinstance(node.left, ast.Call):  # 4 == f(2)
+                sides.reverse()
+            node, result = sides[0], self._read_node(sides[1])
         elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
             node, result = node.operand, "False"
         else:
@@ -294,6 +318,9 @@ class _LiteralReader:
         for end in reversed(ends):
             written = text[:end].rstrip(".,;`")
             if (found := self.read(_WORDS_FOR_VALUES.get(written, written))) is not None:
+                # A list without brackets may be a number (1,000), or go on with words.
+                if found.startswith("(") and not written.startswith("("):
+                    return None
                 return None if _CALCULATION.match(text, len(text[:end])) else found
         return None
 

@@ -88,7 +88,7 @@ def _plan_reuse(service: Service, request: Request, run: Record, wish: ReuseRequ
     kept = {seat: recorded[seat] for seat in seats if seat in recorded}
     _check_reusable(run, wish, seats, kept)
     drafts = KeptDrafts(kept, wish.ask == "missing", wish.instruction or None)
-    without = drafts.find_calls_not_made(outline.layers)
+    without = drafts.find_calls_not_made(outline)
     calls = forecast_calls(outline, call.request, without=without)
     worst, unknown = worst_case_spend(calls, service.config.usage_cost)
     return ReusePlan(

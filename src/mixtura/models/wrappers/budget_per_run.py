@@ -97,7 +97,7 @@ class BudgetedPerRun(Wrapper):
             forms += cheaper_variants(self._mixture)
         said, drafts = "", current_drafts()
         for mixture, left_out in forms:
-            without = drafts.find_calls_not_made(mixture.layers) if drafts else ()
+            without = drafts.find_calls_not_made(mixture) if drafts else ()
             forecast = partial(forecast_calls, without=without)
             calls = await run_in_thread_if_large(
                 estimate_request_bytes(request), forecast, mixture, request
