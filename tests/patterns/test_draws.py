@@ -30,6 +30,7 @@ from mixtura import (
 )
 from mixtura.billing.forecast import ENVELOPE_OVERHEAD_TOKENS, forecast_calls, worst_case_spend
 from mixtura.billing.spending_caps import RunCap
+from mixtura.core.errors import ConfigError
 from mixtura.core.types import sum_usage
 from mixtura.engine.proposal_cache import ProposalCache
 from mixtura.models.fake import FailedCall, Scripted, echo, failing_model, slow_model
@@ -40,6 +41,16 @@ from mixtura.patterns.sequential import draft_windows
 from mixtura.protocols.usage_estimates import estimate_usage
 from tests.conftest import run
 from tests.support.pattern_models import ASK, TOOL, charges_when_left, drafts_in, said, watched
+from tests.support.pattern_teams import (
+    NAMES,
+    SETTINGS,
+    Cast,
+    answer_whatever,
+    build_plan,
+    model_keys,
+    question,
+    read_configuration,
+)
 
 # ---- draws of one model, at once and in a sequence
 
@@ -311,3 +322,42 @@ def test_a_deadline_leaves_the_more_time_for_the_steps_the_more_there_are():
 
     assert with_layer_deadlines(short, 100).layers[0].deadline == pytest.approx(60)
     assert with_layer_deadlines(long, 100).layers[0].deadline < 5
+
+
+# ---- one model in all places
+
+
+def plan_of_one_model(name, layers, folder):
+    """The pattern with the model `a` in every place, as a configuration has it."""
+    keys = "".join(f'{key} = "a"\n' for key in model_keys(name))
+    more = "subset = 1" if name == "recursive" else SETTINGS.get(name, "")
+    model = '[models.a]\nbase_url = "http://127.0.0.1:9/v1"\nmodel = "m"\n'
+    table = f'[mixtures.team]\npattern = "{name}"\nlayers = {layers}\n{keys}{more}\n'
+    config = read_configuration(model + table, folder, presets=False)
+    return config, config.mixture_spec("team")
+
+
+@pytest.mark.parametrize("layers", ['[["a*2"]]', '[["a*2"], ["a*2"], ["a*2"]]'])
+@pytest.mark.parametrize("name", NAMES)
+def test_no_pattern_asks_one_model_the_same_with_the_same_draw_and_seed_twice(
+    name, layers, tmp_path
+):
+    refused = ""
+    try:
+        config, plan = plan_of_one_model(name, layers, tmp_path)
+    except ConfigError as error:
+        refused = str(error)
+    if refused:
+        assert f"layers: '{name}'" in refused  # it has but one, or more
+        return
+    # Nothing that modes looks for agrees: it asks every layer.
+    words = (lambda *_: "I do not know.") if name == "modes" else answer_whatever
+    cast = Cast(words)
+    team = build_plan(config, plan, cast)
+    asked = question(name)
+
+    run(team.complete(replace(asked, sampling=Sampling(seed=7))))
+
+    sent = [(one.messages, one.draw, one.sampling.seed) for _, one in cast.asked]
+    assert len(sent) >= 2
+    assert len({(str(messages), draw, seed) for messages, draw, seed in sent}) == len(sent)

@@ -191,6 +191,7 @@ class FinalStep:
         depth: int,
         answers: bool = False,
         layout: Synthesis | None = None,
+        in_turn: Sequence[Layer] = (),
     ) -> LayerResult:
         """
         Call *layer* for texts that are not the answer, as layer *depth* of the run. Proposals of
@@ -198,14 +199,15 @@ class FinalStep:
 
         Each reads *shown* and what proposers see of the request. *answers*: one of the texts may
         be chosen as the answer, so the caller's sampling, tools and response format apply to each.
-        *layout*: as in `ask`. Raises QuorumNotMetError when too few of them answer.
+        *layout*: as in `ask`. *in_turn*: the pattern's layers, where each asks the same again, and
+        gets further draws. Raises QuorumNotMetError when too few of them answer.
         """
         synthesis = layout or self._synthesis
         synthesis = keep_turn_order(synthesis) if answers else synthesis
         show = make_prompt_builder(synthesis, self.request if answers else self.advice_request)
         return await run_proposer_layer(
             layer, show, shown, depth=depth, emit=self.emit, answers=answers,
-            drafts=self.drafts if depth <= self.proposer_layers else None,
+            drafts=self.drafts if depth <= self.proposer_layers else None, in_turn=in_turn,
         )  # fmt: skip
 
     async def ask_readers(

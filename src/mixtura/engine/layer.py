@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -123,13 +124,16 @@ async def run_proposer_layer(
     emit: Emit | None,
     answers: bool = False,
     drafts: KeptDrafts | None = None,
+    in_turn: Sequence[Layer] = (),
 ) -> LayerResult:
     """
     Call every proposer at once; proposals keep the order of the proposers.
 
     *answers*: one of the proposals will be the answer, so the caller's sampling, tools and
-    response format apply to each. *drafts*: proposals that are there already. Raises
-    QuorumNotMetError, with every cause, when fewer than the quorum answer.
+    response format apply to each. *drafts*: proposals that are there already. *in_turn*: the
+    layers that ask the same of their proposers, one after another, where *layer* is the
+    *depth*-th of them. Raises QuorumNotMetError, with every cause, when fewer than the quorum
+    answer.
     """
     calls = layer.proposer_calls
     seated = {Position(depth, index, "proposer"): call for index, call in enumerate(calls)}
@@ -140,7 +144,8 @@ async def run_proposer_layer(
     expected = [one for one in seated if drafts is None or drafts.may_answer(one)]
     membership = LayerMembership(quorum, expected)
     shared = LayerCalls(build_prompt, before, membership, late, emit, answers, drafts)
-    outcomes = await _ask_seats(layer, shared, seated, quorum)
+    draws = _number_draws(calls, in_turn[: depth - 1], in_turn[depth:])
+    outcomes = await _ask_seats(layer, shared, seated, draws, quorum)
     result = LayerResult.of(outcomes)
     there = len(result.proposals)
     if emit:
@@ -151,11 +156,14 @@ async def run_proposer_layer(
 
 
 async def _ask_seats(
-    layer: Layer, shared: LayerCalls, seated: Mapping[Position, Proposer], quorum: int
+    layer: Layer,
+    shared: LayerCalls,
+    seated: Mapping[Position, Proposer],
+    draws: Sequence[DrawNumber],
+    quorum: int,
 ) -> list[Completion | ModelError]:
     """The outcomes of all seats, once their calls are over or too late."""
     calls, late = tuple(seated.values()), shared.late
-    draws = _number_draws(calls)
     control = current_control()
     seats = LayerSeats(len(calls), late, steered=control is not None)
     reach: AbstractContextManager[None] = nullcontext()
@@ -178,14 +186,21 @@ async def _ask_seats(
     return [task.result() for task in tasks.values()]
 
 
-def _number_draws(calls: Sequence[Proposer]) -> list[DrawNumber]:
-    """Number the calls to each model, also when it is listed more than once."""
-    times: dict[int, int] = {}
+def _number_draws(
+    calls: Sequence[Proposer], before: Sequence[Layer], behind: Sequence[Layer]
+) -> list[DrawNumber]:
+    """
+    Number the calls to each model, also when it is listed more than once. They go on where those
+    of the layers *before* end, which ask the same: with a seed or a cache, one number twice would
+    be one answer twice.
+    """
+    # By identity: two configured models may share a name.
+    times = Counter(id(call.model) for layer in before for call in layer.proposer_calls)
     ordinals: list[int] = []
     for call in calls:
-        # By identity: two configured models may share a name.
-        ordinals.append(times.get(id(call.model), 0))
-        times[id(call.model)] = ordinals[-1] + 1
+        ordinals.append(times[id(call.model)])
+        times[id(call.model)] += 1
+    times.update(id(call.model) for layer in behind for call in layer.proposer_calls)
     return [
         DrawNumber(ordinal, times[id(call.model)])
         for call, ordinal in zip(calls, ordinals, strict=True)

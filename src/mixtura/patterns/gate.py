@@ -82,7 +82,9 @@ class Gate(AggregatedPattern):
         layer = Layer((Proposer(last.model, last.sampling),))
         drafts = step.proposals
         try:
-            alone = await step.ask_layer(layer, (), depth=step.depth - 1)
+            alone = await step.ask_layer(
+                layer, (), depth=step.depth - 1, in_turn=(*self.layers, layer)
+            )
         except QuorumNotMetError as error:
             step.add_notices(f"{last.model.name} failed alone: {error.causes[0]}")
         else:

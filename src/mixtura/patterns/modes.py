@@ -77,7 +77,9 @@ class Modes(Pattern):
         question = last_question(step.request)
         for depth, layer in step.layers_to_ask(self.layers):
             try:
-                result = await step.ask_layer(_with_modes(layer), (), depth=depth, answers=True)
+                result = await step.ask_layer(
+                    _with_modes(layer), (), depth=depth, answers=True, in_turn=self.layers
+                )
             except QuorumNotMetError as error:
                 if depth == len(self.layers) and not words:
                     raise

@@ -70,7 +70,9 @@ class Switch(Pattern):
         notices: list[str] = []
         for depth, layer in step.layers_to_ask(self.layers):
             try:
-                result = await step.ask_layer(layer, (), depth=depth, answers=True)
+                result = await step.ask_layer(
+                    layer, (), depth=depth, answers=True, in_turn=self.layers
+                )
             except QuorumNotMetError as error:
                 if depth == len(self.layers) and not proposals:
                     raise
