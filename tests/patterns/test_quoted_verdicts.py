@@ -88,14 +88,22 @@ def test_a_report_on_drafts_may_stand_behind_a_sentence_and_in_a_fence(tmp_path)
     assert (answer.degraded, reminders) == ((), [])
 
 
+def test_an_object_in_a_thought_that_never_ends_is_no_verdict(tmp_path):
+    _, reminders = judged_run("residual", tmp_path, lambda _: '<think>\n{"changed": []}')
+
+    assert reminders
+
+
 @pytest.mark.parametrize(
     "reply",
     [
         'I see.\n```json\n{"changed": ["a",\n "b"]}\n```', '<think>{x}</think>{"changed": []}',
-        '{"changed": []}<|im_end|>',
+        '{"changed": []}<|im_end|>', '{"changed": ["</think>, [/THINK] and <think>"]}',
     ],
 )  # fmt: skip
-def test_what_changed_may_stand_on_several_lines_and_behind_thoughts(reply, tmp_path):
+def test_what_changed_may_stand_on_several_lines_behind_thoughts_and_name_marks_of_thoughts(
+    reply, tmp_path
+):
     answer, reminders = judged_run("residual", tmp_path, lambda _: reply)
 
     assert (answer.degraded, reminders) == ((), [])

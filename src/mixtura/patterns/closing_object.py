@@ -16,7 +16,8 @@ T = TypeVar("T")
 
 MAX_OBJECTS_TRIED = 8
 """Places at which the object may begin that are tried, from the first one and from the last one."""
-_LINE_WITH_OBJECT = re.compile(r"^[ \t]*\{", re.MULTILINE)
+_BEGIN_OF_OBJECT = re.compile(r"(?:^|(?<=[>\]]))[ \t]*\{", re.MULTILINE)
+"""At the begin of a line, or behind what may be the end of a thought."""
 
 
 def read_closing_object(reply: Completion, kind: type[T]) -> T | None:
@@ -26,11 +27,11 @@ def read_closing_object(reply: Completion, kind: type[T]) -> T | None:
     It stands at the end, in lines of its own; it may be in a fence. One that the reply only quotes
     counts for nothing: a draft may contain one.
     """
-    text = CLOSING_TOKENS.sub("", without_thoughts(reply.text))
+    text = CLOSING_TOKENS.sub("", reply.text)
     end = text.rfind("}") + 1
     if not end or reply.finish_reason != "stop" or text[end:].strip("`~ \n"):
         return None
-    begins = [match.start() for match in _LINE_WITH_OBJECT.finditer(text, 0, end)]
+    begins = [match.start() for match in _BEGIN_OF_OBJECT.finditer(text, 0, end)]
     tried = [*begins[:MAX_OBJECTS_TRIED], *begins[MAX_OBJECTS_TRIED:][-MAX_OBJECTS_TRIED:]]
     for begin in tried:
         written = text[begin:end]
@@ -38,7 +39,10 @@ def read_closing_object(reply: Completion, kind: type[T]) -> T | None:
             read_json_text(written)
         except ValueError:
             continue
-        return None if ends_by_telling(text[:begin]) else _decode_or_none(written, kind)
+        # Not of the whole: a draft that the object quotes may hold the end of a thought.
+        before, _, same_line = without_thoughts(text[:begin] + "{").rpartition("\n")
+        is_own = same_line.strip() == "{" and not ends_by_telling(before)
+        return _decode_or_none(written, kind) if is_own else None
     return None
 
 
