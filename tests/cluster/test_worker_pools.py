@@ -15,11 +15,13 @@ from mixtura.batch.row_lines import RowLines
 from mixtura.batch.session import BatchSession
 from mixtura.cluster.cluster_models import ClusterModel, ClusterModels
 from mixtura.cluster.messages import WorkerSetup
+from mixtura.cluster.owner import LeaseOwner
 from mixtura.cluster.ray_worker import RayRowWorker
 from mixtura.cluster.worker_journals import workers_folder
 from mixtura.cluster.worker_models import describe_documents
 from mixtura.cluster.worker_pool import WorkerPool
 from mixtura.config.config import load
+from mixtura.core.errors import ConfigError
 from mixtura.core.types import Message, Request
 from tests.support.batches import read_lines, steady, team_toml, write_rows
 from tests.support.clusters import ClusterHere
@@ -61,7 +63,7 @@ class SlowCluster(ClusterHere):
 
 
 @asynccontextmanager
-async def open_pool(folder, upstream, cluster):
+async def open_pool(folder, upstream, cluster, max_cost=None):
     """Two workers; equal keys go to the same one."""
     models = ClusterModels(4)
     with closing(CallJournal(folder / "journal", lambda *_: 0.0)) as calls:
@@ -71,7 +73,7 @@ async def open_pool(folder, upstream, cluster):
         config.build_runnable(plan)
         setup = WorkerSetup(
             "1", describe_documents(config), str(folder), plan, str(folder / "workers"), 4,
-            reuses=True, lease_seconds=0.01,
+            reuses=True, lease_seconds=0.01, max_cost=max_cost,
         )  # fmt: skip
         pool = WorkerPool(cluster, calls, setup, 2, 1)
         models.use_pool(pool)
@@ -140,6 +142,31 @@ def test_rows_that_a_worker_could_not_be_given_are_given_again_and_asked_once(tm
                 assert all(one.completion is not None for one in answers)
                 await pool.finish()
             assert len(upstream.records) == 6
+
+    asyncio.run(work())
+
+
+class OwnedCluster(ClusterHere):
+    """Its owner of limits and dollars can be ended; *options*: how it was started."""
+
+    def start_actor(self, kind, *arguments, **more):
+        actor = super().start_actor(kind, *arguments, **more)
+        if kind is LeaseOwner:
+            self.owner, self.options = actor, more
+        return actor
+
+
+def test_where_the_owner_of_a_cap_is_gone_nothing_more_is_spent_and_the_batch_says_so(tmp_path):
+    async def work():
+        cluster = OwnedCluster()
+        with running(steady((0.05, 0.1))) as upstream:
+            async with open_pool(tmp_path, upstream, cluster, max_cost=1.0) as pool:
+                assert cluster.options["max_restarts"] == 0, "a new one would lend it all again"
+                cluster.end_actor(cluster.owner)
+                row = asyncio.create_task(pool.answer_row(bytes(8) + b"0", question("0")))
+                with pytest.raises(ConfigError, match=r"--max-cost.* is gone .*same command again"):
+                    await asyncio.wait_for(row, 120)
+                await pool.end()
 
     asyncio.run(work())
 

@@ -12,6 +12,7 @@ from mixtura.cluster.lease_loop import EndpointLimits, EndpointUses
 from mixtura.cluster.messages import WorkerSetup
 from mixtura.cluster.row_worker import RowWorker
 from mixtura.core.errors import ConfigError, MixturaError
+from mixtura.core.text import to_one_line
 from mixtura.engine.endpoint_lease import Lease
 
 
@@ -24,7 +25,14 @@ class RemoteOwner:
     async def lend(
         self, worker: str, limits: EndpointLimits, uses: EndpointUses, dollars: DollarUse | None
     ) -> tuple[Mapping[str, Lease], DollarLease]:
-        return await self._actor.lend.remote(worker, limits, uses, dollars)
+        try:
+            return await self._actor.lend.remote(worker, limits, uses, dollars)
+        # Its errors have no family. Nobody may spend what was not lent, so the batch ends.
+        except Exception as error:  # noqa: BLE001
+            raise ConfigError(
+                "the process that shares limits and --max-cost out among the workers is gone"
+                f" ({to_one_line(error)[:200] or type(error).__name__}): run the same command again"
+            ) from None
 
 
 class RayRowWorker(RowWorker):

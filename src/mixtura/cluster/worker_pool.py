@@ -85,7 +85,8 @@ class WorkerPool:
             None if most is None else most - self._calls.dollars,
             cores=0,
             node=self._cluster.own_node,
-            max_restarts=-1,
+            # One that begins anew does not know what it has lent, and would lend it twice.
+            max_restarts=-1 if most is None else 0,
             max_task_retries=-1,
         )
         await asyncio.gather(*map(self._start_worker, self._slots))
