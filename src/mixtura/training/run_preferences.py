@@ -19,7 +19,7 @@ _RANKED, _SCORED = "the best for ", re.compile(r"a score of (\S+), the highest")
 _CHECKED = re.compile(r"it passes (\d+) of (\d+) checks?, the others ([\d, ]+)")
 
 
-class _Choice(NamedTuple):
+class _RecordedChoice(NamedTuple):
     """A last step's choice: the position of what was chosen, and the call that chose."""
 
     position: int
@@ -81,18 +81,18 @@ def _answered_proposals(run: Mapping[str, Any]) -> list[Record]:
     return sorted(there, key=lambda row: row["index"])
 
 
-def _find_choice(run: Mapping[str, Any], proposals: int) -> _Choice | None:
+def _find_choice(run: Mapping[str, Any], proposals: int) -> _RecordedChoice | None:
     last = [row for row in run["calls"] if row["role"] == "aggregator"]
     for call in last[-1:]:
         for notice in call["notices"]:
             found = _CHOICE.fullmatch(notice)
             # Proposals that came too late were not compared: then nothing is known of them.
             if found and int(found[2]) == proposals and 0 < int(found[1]) <= proposals:
-                return _Choice(int(found[1]) - 1, found[3], call)
+                return _RecordedChoice(int(found[1]) - 1, found[3], call)
     return None
 
 
-def _read_decisions(choice: _Choice, proposals: int) -> Iterator[tuple[int, JsonObject]]:
+def _read_decisions(choice: _RecordedChoice, proposals: int) -> Iterator[tuple[int, JsonObject]]:
     """The positions that are behind the chosen one, and who says so."""
     others = [i for i in range(proposals) if i != choice.position]
     if choice.why == f"{_RANKED}{choice.call['model']}":
