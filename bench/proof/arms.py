@@ -28,6 +28,7 @@ from mixtura.catalog.patterns import find_pattern
 from mixtura.core.events import Emit
 from mixtura.patterns.checked import Checked
 from mixtura.patterns.final_answer import extract_number
+from mixtura.patterns.modes import Modes
 from mixtura.patterns.mux import Mux
 
 
@@ -111,9 +112,11 @@ def _humaneval_arms(large: Model, small: Model, runs: ProgramRuns) -> list[Arm]:
     ]  # fmt: skip
 
 
-def _gsm8k_arms(large: Model, small: Model, runs: ProgramRuns) -> list[Arm]:  # noqa: ARG001
+def _gsm8k_arms(large: Model, small: Model, runs: ProgramRuns) -> list[Arm]:
     two = _seats(WORDS_TOKENS, (large, 2), (small, 2))
     four = _seats(WORDS_TOKENS, (large, 4))
+    # One answer in words and one program, and two more only where they do not agree.
+    pairs = (Layer(tuple(_seats(WORDS_TOKENS, (large, 2)))),) * 2
     return [
         *_alone(large, small),
         Arm(name="vote-4", model=Chosen.of(four, Vote(extract_number))),
@@ -125,11 +128,15 @@ def _gsm8k_arms(large: Model, small: Model, runs: ProgramRuns) -> list[Arm]:  # 
             model=_written("synthesis", two, large),
         ),
         Arm(name="self-4", model=_written("self", four, large)),
+        Arm(
+            name="modes-4",
+            model=Modes(layers=pairs, extract="number", run_program=runs.run_examples),
+        ),
     ]  # fmt: skip
 
 
 def _program_arms(large: Model, small: Model, runs: ProgramRuns) -> list[Arm]:  # noqa: ARG001
-    """A probe: further arms were planned only if programs did about as well as words."""
+    """A probe: the arm of two modes was planned only if programs did about as well as words."""
     return [Arm(name="large", model=large)]
 
 

@@ -46,6 +46,7 @@ _COUNTED = {
     "rank-4": f"`rank`, {_FOUR}",
     "synthesis-2+2": f"the paper's synthesis, {_MIXED}",
     "self-4": f"`self`, {_FOUR}",
+    "modes-4": "`modes`, 1.5B: 2 or 4 answers, half of them programs",
 }
 
 SETS: Mapping[str, SetLabels] = {
@@ -101,6 +102,7 @@ SETS: Mapping[str, SetLabels] = {
             Comparison("Counting against writing", "vote-2+2", "synthesis-2+2"),
             Comparison("Counting against writing", "vote-4", "self-4"),
             Comparison("Counting against a judge", "vote-4", "rank-4"),
+            Comparison("Two modes against counting", "modes-4", "vote-4"),
         ),
         confidences={
             arm: {

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
+from contextlib import suppress
 from typing import ClassVar
 
 import pytest
@@ -12,7 +14,7 @@ from mixtura.batch import provider_http
 from mixtura.batch.mistral_batches import MistralForm
 from mixtura.batch.provider_forms import AnthropicForm, OpenAIForm, RemoteBatch
 from mixtura.batch.provider_http import BatchHttp
-from mixtura.core.errors import MixturaError, ModelError
+from mixtura.core.errors import MixturaError, ModelError, TimedOutError
 from mixtura.transport.http1_transport import Http1Transport
 from tests.batch.test_provider_batches import ROWS, WORDS, answers, finish, team_of
 from tests.support.batch_provider import chat_answer, provider_fake
@@ -110,6 +112,33 @@ def folder(desk):  # noqa: F811
     desk.env["KEY_OF_TEST"] = ALL[0]
     write_rows(desk.folder / "in.jsonl", ROWS)
     return desk
+
+
+@pytest.mark.parametrize(("pause", "arrives"), [(0.3, True), (30.0, False)])
+def test_results_may_take_long_if_they_come_steadily(said, monkeypatch, pause, arrives):
+    monkeypatch.setattr(provider_http, "REQUEST_SECONDS", 2.0)
+    monkeypatch.setattr(provider_http, "SLOWEST_DOWNLOAD", 200)
+
+    class Slow(said):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", "2000")
+            self.end_headers()
+            with suppress(OSError):  # who does not wait for the end
+                for _ in range(10):
+                    self.wfile.write(b"x" * 199 + b"\n")
+                    time.sleep(pause)
+
+    lines = []
+    with serve_handler(Slow, waits=False) as url:
+        read = BatchHttp(url + "/v1", {}, Http1Transport()).read_lines("/f", lines.append)
+        if arrives:
+            asyncio.run(read)
+            assert len(lines) == 10
+        else:
+            with pytest.raises(TimedOutError):
+                asyncio.run(read)
+            assert len(lines) < 3
 
 
 def test_one_odd_line_among_the_results_costs_no_other_row_its_answer(folder, monkeypatch):

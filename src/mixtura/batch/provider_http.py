@@ -16,7 +16,9 @@ from mixtura.transport.base import Transport, TransportResponse
 from mixtura.transport.upstream_errors import error_from_response
 
 REQUEST_SECONDS = 600.0
-"""Seconds for one request about a batch: an upload or a download is large."""
+"""Seconds for one request about a batch, and more for a reply that is large: an upload is, too."""
+SLOWEST_DOWNLOAD = 10_000
+"""Bytes a second at which a reply may come, however many there are."""
 MAX_REPLY_BYTES = 32 * 1024**2
 """Bytes of a reply that is one object, and of a line of the results."""
 MAX_RESULT_BYTES = 8 * 1024**3
@@ -126,14 +128,21 @@ class BatchHttp:
         take: Callable[[bytes], bool],
     ) -> None:
         try:
-            async with asyncio.timeout(REQUEST_SECONDS):
+            async with asyncio.timeout(REQUEST_SECONDS) as clock:
+
+                def take_piece(piece: bytes) -> bool:
+                    # Results may be gigabytes: what comes steadily has all the time it needs.
+                    if (end := clock.when()) is not None:
+                        clock.reschedule(end + len(piece) / SLOWEST_DOWNLOAD)
+                    return take(piece)
+
                 reply: TransportResponse = await self._transport.send_request(
                     method, self._base + path, self._headers | dict(kind), body, connect=10.0
                 )
                 try:
                     if not 200 <= reply.status < 300:
                         raise await _error_from_reply(reply)
-                    await reply.read_body(take)
+                    await reply.read_body(take_piece)
                 finally:
                     reply.close()
         except TimeoutError:

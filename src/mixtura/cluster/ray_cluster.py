@@ -91,10 +91,6 @@ class RayCluster:
         with suppress(Exception):  # it may be gone
             self._ray.kill(actor)
 
-    def wait_for(self, result: Any, seconds: float) -> Any:
-        """What was asked for; the process waits. Raises RayError."""
-        return self._ray.get(result, timeout=seconds)
-
     def is_dead(self, error: BaseException) -> bool:
         """Whether *error* says that a process, or its machine, is gone."""
         gone = self._ray.exceptions

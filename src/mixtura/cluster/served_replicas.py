@@ -29,6 +29,7 @@ from mixtura.core.errors import ConfigError
 from mixtura.core.text import to_one_line
 from mixtura.models.wrappers.rate_limit import RateLimiter, RateLimits
 from mixtura.server.access import MinuteQuota
+from mixtura.server.apis.base import ApiError
 from mixtura.server.app import make_app
 
 APP_NAME = "mixtura"
@@ -62,9 +63,9 @@ class ServeOwner(LeaseOwner):
         super().__init__()
         self._quotas: dict[tuple[str, float], MinuteQuota] = {}
 
-    def quota_wait(self, name: str, a_minute: float) -> float:
-        """Seconds until there is room again; 0 when there is."""
-        return self._find_quota(name, a_minute).seconds_until_available()
+    async def try_consume_quota(self, name: str, a_minute: float, amount: float) -> float:
+        """Take *amount* if there is room: 0, or the seconds until there is."""
+        return await self._find_quota(name, a_minute).try_consume(amount)
 
     def consume_quota(self, name: str, a_minute: float, amount: float) -> None:
         self._find_quota(name, a_minute).consume_amount(amount)
@@ -79,15 +80,25 @@ class ServeOwner(LeaseOwner):
 class RemoteQuota:
     """A ``Quota`` that the owner counts for all replicas."""
 
-    def __init__(self, cluster: RayCluster, owner: Any, name: str, a_minute: float) -> None:
-        self._cluster = cluster
+    def __init__(self, owner: Any, name: str, a_minute: float) -> None:
         self._owner = owner
         self._name = name
         self._a_minute = a_minute
 
-    def seconds_until_available(self) -> float:
-        asked = self._owner.quota_wait.remote(self._name, self._a_minute)
-        return float(self._cluster.wait_for(asked, QUOTA_SECONDS))
+    async def try_consume(self, amount: float) -> float:
+        """As ``MinuteQuota``. Raises ApiError (503) where the owner does not respond."""
+        try:
+            asked = self._owner.try_consume_quota.remote(self._name, self._a_minute, amount)
+            return float(await asyncio.wait_for(asked, QUOTA_SECONDS))
+        # Its errors have no family: it is being started anew, or its machine is gone.
+        except Exception as error:  # noqa: BLE001
+            _LOG.warning(
+                "the process that counts what keys use does not respond: %s", to_one_line(error)
+            )
+            message = "what this key has used is counted elsewhere, and nothing responds there"
+            raise ApiError(
+                503, message, kind="api_error", code="quota_unavailable", retry_after=QUOTA_SECONDS
+            ) from None
 
     def consume_amount(self, amount: float) -> None:
         self._owner.consume_quota.remote(self._name, self._a_minute, amount)
@@ -150,7 +161,6 @@ def build_replica(setup: ReplicaSetup, owner: Any) -> ASGIApp:
         store_folder=state_folder(os.environ),
         cache=setup.cache,
     )
-    cluster = RayCluster(import_ray())
     app = make_app(
         config,
         host=setup.host,
@@ -158,7 +168,7 @@ def build_replica(setup: ReplicaSetup, owner: Any) -> ASGIApp:
         deadline=setup.deadline,
         access_log=setup.access_log,
         log_content=setup.log_content,
-        make_quota=lambda name, a_minute: RemoteQuota(cluster, owner, name, a_minute),
+        make_quota=lambda name, a_minute: RemoteQuota(owner, name, a_minute),
     )
     return LeasingApp(app, config, owner, setup.replicas)
 

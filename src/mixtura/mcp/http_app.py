@@ -77,7 +77,7 @@ class CheckedHttpApp:
         scope["user"] = AuthenticatedUser(token)
         if scope["method"] != "POST":
             return receive
-        client.admit_request()
+        await client.admit_request()
         if not request_header(scope, b"mcp-session-id"):
             self._sessions.admit_session(client.name)
         body = await receive_json_body(scope, receive, self._table)

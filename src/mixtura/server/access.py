@@ -34,12 +34,15 @@ class MinuteQuota:
         self._clock = clock
         self._seen = clock()
 
-    def seconds_until_available(self) -> float:
-        """Seconds until there is room again; 0 when there is."""
+    async def try_consume(self, amount: float) -> float:
+        """Take *amount* if there is room: 0, or the seconds until there is, with nothing taken."""
         now = self._clock()
         self._left = min(self._left + (now - self._seen) * self._most / MINUTE, self._most)
         self._seen = now
-        return 0.0 if self._left >= 1 else (1 - self._left) * MINUTE / self._most
+        if self._left < 1:
+            return (1 - self._left) * MINUTE / self._most
+        self._left -= amount
+        return 0.0
 
     def consume_amount(self, amount: float) -> None:
         """Take *amount*, also where it is more than is left."""
@@ -48,9 +51,9 @@ class MinuteQuota:
 
 
 class Quota(Protocol):
-    """What a ``MinuteQuota`` does, wherever it is counted."""
+    """What a ``MinuteQuota`` does, wherever it is counted: it may have to be asked for."""
 
-    def seconds_until_available(self) -> float: ...
+    async def try_consume(self, amount: float) -> float: ...
     def consume_amount(self, amount: float) -> None: ...
 
 
@@ -128,13 +131,14 @@ class ApiClient:
                     403, message, kind="permission_error", code="model_not_allowed", param=param
                 )
 
-    def admit_request(self) -> None:
+    async def admit_request(self) -> None:
         """
-        Count a request. Raises ApiError (429) when the key's requests or tokens of the minute are
-        used up.
+        Count a request. Raises ApiError: 429 when the key's requests or tokens of the minute are
+        used up, 503 when whoever counts them does not respond.
         """
-        for meter, what in ((self._requests, "requests"), (self._tokens, "tokens")):
-            if meter and (wait := meter.seconds_until_available()):
+        # The tokens first, of which none is taken here: a refused request takes nothing.
+        for meter, amount, what in ((self._tokens, 0, "tokens"), (self._requests, 1, "requests")):
+            if meter and (wait := await meter.try_consume(amount)):
                 message = f"this key's {what} for the minute are used up"
                 raise ApiError(
                     429,
@@ -143,9 +147,6 @@ class ApiClient:
                     code="rate_limit_exceeded",
                     retry_after=wait,
                 )
-        # Counted only once it is admitted: a refused request takes nothing.
-        if self._requests:
-            self._requests.consume_amount(1)
 
     def record_token_usage(self, tokens: int) -> None:
         """Count what a request will use at least, before it is run; then what it used beyond."""

@@ -48,7 +48,7 @@ async def handle_batches(service: Service, request: Request) -> Response:
             owner = service.authenticator.owner_name(client)
             rows = await to_thread(service.batches.batches.list_batches, owner)
             return page_of([one.body for one in rows], request, most=100, usual=20)
-        client.admit_request()
+        await client.admit_request()
         fields = _read_body(await receive_body(request.scope, request.receive, service))
         await find_file(service, request, fields["input_file_id"], param="input_file_id")
         return json_response(await service.batches.create_batch(fields, client))

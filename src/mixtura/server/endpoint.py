@@ -39,7 +39,7 @@ async def handle_request(
     job: Job | None = None
     try:
         client = service.authenticator.authenticate_request(scope)
-        client.admit_request()
+        await client.admit_request()
         body = await receive_body(scope, receive, service)
         read = await run_in_thread_if_large(len(body), api.parse_request, body)
         call = await service.responses.resolve_call(read, client)

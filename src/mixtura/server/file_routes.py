@@ -40,7 +40,7 @@ async def handle_files(service: Service, request: Request) -> Response:
                 partial(service.batches.files.list_files, owner, purpose=purpose)
             )
             return page_of([file_object(one) for one in rows], request, most=10_000, usual=10_000)
-        client.admit_request()
+        await client.admit_request()
         table = service.config.serve
         most = int(table.batches.file_megabytes * 1024**2)
         room = int(table.batches.megabytes * 1024**2)

@@ -205,7 +205,7 @@ class PageRuns:
             if wish.action == "answer_now":
                 run.control.answer_now()
             elif wish.action == "ask_again":
-                self._admit_call(request, run)
+                await self._admit_call(request, run)
                 run.control.ask_again(wish.layer, wish.index, model)
                 run.asked_again += 1
             else:
@@ -214,10 +214,10 @@ class PageRuns:
             raise ApiError(409, str(error), code="not_possible_now") from None
         return Response(status_code=204)
 
-    def _admit_call(self, request: Request, run: PageRun) -> None:
+    async def _admit_call(self, request: Request, run: PageRun) -> None:
         """Count a call that is begun anew as a request. Raises ApiError after too many."""
         client: ApiClient = self._service.authenticator.authenticate_request(request.scope)
-        client.admit_request()
+        await client.admit_request()
         most = self._service.config.serve.most_calls
         if run.asked_again >= most:
             message = f"one request may make {most} calls, and that many were repeated"

@@ -75,7 +75,7 @@ async def report_agreement(service: Service, request: Request, run: Record) -> R
         raise api_error_for(error) from None
     if wish.dry_run:
         return json_response(_price_json(service, report))
-    client.admit_request()
+    await client.admit_request()
     _under_way.add(run["id"])
     try:
         async with service.runner.hold_turn(client.name):

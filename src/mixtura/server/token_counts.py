@@ -53,7 +53,7 @@ _COUNT_ONLY_FIELDS = {"max_tokens": UNLIMITED_TOKENS, "stream": False}
 
 async def _read_body(service: Service, request: HttpRequest) -> tuple[dict[str, Any], int]:
     """What was sent, and its bytes."""
-    service.authenticator.authenticate_request(request.scope).admit_request()
+    await service.authenticator.authenticate_request(request.scope).admit_request()
     body = await receive_body(request.scope, request.receive, service)
     return await run_in_thread_if_large(len(body), decode_body, body), len(body)
 

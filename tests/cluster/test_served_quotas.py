@@ -1,0 +1,96 @@
+"""What a key may ask in a minute, where one process counts it for all replicas of a server."""
+
+import asyncio
+from hashlib import sha256
+
+import httpx
+import pytest
+
+from mixtura.cluster import served_replicas
+from mixtura.cluster.served_replicas import RemoteQuota, ServeOwner
+from mixtura.config.config import load
+from mixtura.server.app import make_app
+from tests.conftest import run
+from tests.support.serving import team
+from tests.support.upstream import Script, upstream_fixture
+
+KEY = f"""
+[serve.keys.ben]
+sha256 = "{sha256(b"mx-ben").hexdigest()}"
+requests_per_minute = 3
+"""
+
+upstream = upstream_fixture({"a": Script("A draft."), "chief": Script("An answer.")})
+
+
+class Remote:
+    """An owner as Ray shows it: each method is called by its `remote`."""
+
+    def __init__(self, owner):
+        self._owner = owner
+
+    def __getattr__(self, name):
+        method = getattr(self._owner, name)
+
+        class Method:
+            @staticmethod
+            def remote(*arguments):
+                said = method(*arguments)
+                return asyncio.ensure_future(said) if asyncio.iscoroutine(said) else said
+
+        return Method
+
+
+class GoneOwner:
+    """One whose process is gone."""
+
+    async def try_consume_quota(self, *_):
+        raise ConnectionError("the actor died")
+
+
+class SilentOwner:
+    """One whose machine is away: it never responds."""
+
+    async def try_consume_quota(self, *_):
+        await asyncio.Event().wait()
+
+
+async def ask_at_once(folder, upstream, owner, times):
+    """The responses to so many requests side by side, of a server that counts at *owner*."""
+    (folder / "mixtura.toml").write_text(team(upstream, "a", "chief", more=KEY))
+    config = load(None, environ={"XDG_STATE_HOME": str(folder)}, folder=folder, home=folder)
+    app = make_app(
+        config, host="127.0.0.1",
+        make_quota=lambda name, a_minute: RemoteQuota(Remote(owner), name, a_minute),
+    )  # fmt: skip
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as http:
+        body = {"model": "team", "messages": [{"role": "user", "content": "Why?"}]}
+        headers = {"Authorization": "Bearer mx-ben"}
+        calls = [
+            http.post("/v1/chat/completions", json=body, headers=headers) for _ in range(times)
+        ]
+        found = await asyncio.gather(*calls)
+        await app.state.service.close()
+        return found
+
+
+def test_requests_side_by_side_take_no_more_than_the_key_has(tmp_path, upstream):
+    found = run(ask_at_once(tmp_path, upstream, ServeOwner(), 20))
+
+    statuses = [one.status_code for one in found]
+    assert statuses.count(200) == 3
+    assert statuses.count(429) == 17
+
+
+@pytest.mark.parametrize("owner", [GoneOwner(), SilentOwner()])
+def test_where_nobody_counts_a_request_is_refused_as_one_to_try_again(
+    tmp_path, upstream, owner, monkeypatch
+):
+    monkeypatch.setattr(served_replicas, "QUOTA_SECONDS", 0.1)
+
+    found = run(ask_at_once(tmp_path, upstream, owner, 2))
+
+    for one in found:
+        assert (one.status_code, one.json()["error"]["code"]) == (503, "quota_unavailable")
+        assert int(one.headers["retry-after"]) >= 1
