@@ -70,6 +70,16 @@ def test_a_slow_row_does_not_stop_those_behind_it_for_good(tmp_path):
         assert asyncio.run(answer()) == 60
 
 
+def test_lines_that_come_after_their_file_was_closed_go_into_no_other_file(tmp_path):
+    part = PartFile(tmp_path / "part", 0)
+    part.append(b"one\n")
+    part.close()
+    with (tmp_path / "other").open("wb", buffering=0):  # it has the number of the closed file
+        assert not part.append(b"two\n")
+    assert (tmp_path / "part").read_bytes() == b"one\n"
+    assert (tmp_path / "other").read_bytes() == b""
+
+
 def test_failed_rows_do_not_wait_for_each_other(tmp_path):
     async def answer():
         failed = [FailedRow(line, 0, False, b"") for line in (0, 100, 200)]

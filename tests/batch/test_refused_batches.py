@@ -1,7 +1,11 @@
 """Providers that refuse what is asked of a batch: no call is lost, and none is paid twice."""
 
+import sqlite3
+from contextlib import closing
+
 import pytest
 
+from mixtura.batch.resume import SINCE
 from tests.batch.test_provider_batches import ROWS, WORDS, answers, folder, team_of  # noqa: F401
 from tests.support.batch_provider import provider_fake
 from tests.support.batches import read_lines, write_rows
@@ -103,3 +107,34 @@ def test_many_short_rows_go_to_google_as_a_file_since_their_answers_may_be_long(
         assert done.code == 0, done.err
         assert len(answers(folder)) == 101
         assert [one["asked"]["in_file"] for one in fake.batches.values()] == [True]
+
+
+class _Once(dict):
+    """What is refused a single time."""
+
+    def get(self, kind, default=None):
+        return self.pop(kind, default)
+
+
+def test_one_odd_reply_while_a_batch_is_looked_for_does_not_pay_its_calls_live(folder):  # noqa: F811
+    with provider_fake(refuses=_Once(list=404), lost_replies=1) as fake:
+        folder.write(team_of("openai", fake))
+
+        done = folder.run(*ONE_MODEL, "auto")
+
+        assert done.code == 0, done.err
+        assert (len(fake.batches), fake.paid_twice, len(fake.live)) == (1, [], 0)
+
+
+def test_rows_that_are_added_to_a_finished_batch_have_all_of_its_time_again(folder):  # noqa: F811
+    with provider_fake() as fake:
+        folder.write(team_of("openai", fake))
+        assert folder.run(*ONE_MODEL, "auto", "--limit", "2").code == 0
+        journal = sqlite3.connect(folder.folder / "out.jsonl.journal")
+        with closing(journal), journal:
+            journal.execute("UPDATE settings SET value = '1' WHERE name = ?", (SINCE,))
+
+        done = folder.run(*ONE_MODEL, "auto")
+
+        assert done.code == 0, done.err
+        assert (len(fake.batches), len(fake.live)) == (2, 0)

@@ -104,7 +104,8 @@ class OrderedOutput:
 
             def commit() -> None:
                 # The lines first: the journal never tells of more than there is.
-                self._part.append(data)
+                if not self._part.append(data):
+                    return
                 now = {ROWS: str(rows), BYTES: str(size), DIGEST: digest.hex()}
                 self._calls.journal.write(settings=now, failed=failed)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
@@ -67,6 +68,7 @@ class PartFile:
 
     def __init__(self, path: Path, size: int) -> None:
         self._path = path
+        self._lock = threading.Lock()
         self._file = _open_locked(path)
         try:
             if os.fstat(self._file).st_size < size:
@@ -79,12 +81,17 @@ class PartFile:
         self.size = size
         self._closed = False
 
-    def append(self, data: bytes) -> None:
-        rest = memoryview(data)
-        while rest:
-            rest = rest[os.write(self._file, rest) :]
-        os.fsync(self._file)
-        self.size += len(data)
+    def append(self, data: bytes) -> bool:
+        """False where it is closed: a batch that is called off may leave a commit behind."""
+        with self._lock:
+            if self._closed:  # the number may be another file's by now: the journal's
+                return False
+            rest = memoryview(data)
+            while rest:
+                rest = rest[os.write(self._file, rest) :]
+            os.fsync(self._file)
+            self.size += len(data)
+        return True
 
     def remove(self) -> None:
         """Close it and delete it; it stays where it cannot be deleted."""
@@ -95,9 +102,10 @@ class PartFile:
         self.close()
 
     def close(self) -> None:
-        if not self._closed:
-            self._closed = True
-            os.close(self._file)
+        with self._lock:
+            if not self._closed:
+                self._closed = True
+                os.close(self._file)
 
 
 def check_unused(part: Path) -> None:

@@ -20,6 +20,7 @@ from mixtura.batch.journaled import current_call_key
 from mixtura.batch.mistral_batches import MistralForm
 from mixtura.batch.provider_forms import AnthropicForm, OpenAIForm
 from mixtura.batch.provider_http import BatchHttp
+from mixtura.batch.resume import SINCE
 from mixtura.batch.submitted_batches import EndpointBatches
 from mixtura.batch.together_batches import TogetherForm
 from mixtura.billing.request_log import REQUEST_LOG
@@ -44,8 +45,6 @@ FORMS: Mapping[str, type[OpenAIForm] | type[AnthropicForm] | type[GoogleForm]] =
 }
 ATTEMPTS = 3
 """Batches that a call may be in before it counts as failed, where it is never made live."""
-SINCE = "provider_batches_since"
-"""The setting that says when the first call was gathered, in seconds of the epoch."""
 NOT_SENT = frozenset({"content-type", "traceparent"})
 """Headers of one call that do not belong to a batch."""
 

@@ -19,6 +19,8 @@ from mixtura.core.text import pluralize_count
 
 COMMAND, STATE, CREATED, OUTPUT = "command", "state", "created", "output"
 """Settings of a journal: what was asked for, whether it is done, when it began, OUT's name."""
+SINCE = "provider_batches_since"
+"""The setting that says when the first call was gathered, in seconds of the epoch."""
 RUNNING, FINISHED = "running", "finished"
 
 Command = Mapping[str, Any]
@@ -135,6 +137,8 @@ def _take_up(
     created = int(known.get(CREATED, "0")) or int(time.time())
     name = files.output.name.encode(errors="replace").decode()
     now = {COMMAND: json.dumps(command), CREATED: str(created), OUTPUT: name}
+    if finished:  # what is asked from now on has all of --within again
+        now[SINCE] = calls.settings[SINCE] = ""
     if not rows:
         if calls.earlier_calls:
             kept_calls = pluralize_count(calls.earlier_calls, "call")

@@ -14,6 +14,7 @@ import msgspec
 
 from mixtura.batch.followed_batches import (
     LONGEST_POLL,
+    ODD_REPLIES,
     PASSING,
     Batches,
     FollowedBatch,
@@ -28,7 +29,7 @@ from mixtura.batch.followed_batches import (
 from mixtura.batch.provider_fields import GONE
 from mixtura.batch.provider_forms import BatchForm, ProviderBatchRow, RowResult
 from mixtura.catalog.batch_terms import BatchTerms
-from mixtura.core.errors import ModelError, QuotaError, RejectedError
+from mixtura.core.errors import MalformedError, ModelError, QuotaError, RejectedError
 from mixtura.core.text import to_one_line
 from mixtura.storage.batch_journal import SubmittedBatch
 
@@ -212,7 +213,7 @@ class EndpointBatches:
     async def _look_for(self, batch: FollowedBatch) -> bool:
         record = batch.record
         until = time.monotonic() + self._terms.lag
-        looks = list(LOOKS)
+        looks, odd = list(LOOKS), 0
         while looks:
             await asyncio.sleep(looks[0])
             # As long as a list may be behind, not to be in it proves nothing: it would be paid
@@ -227,6 +228,13 @@ class EndpointBatches:
             except PASSING:
                 looks[0] = min(2 * looks[0] + 1, LONGEST_POLL)
                 continue
+            except (MalformedError, RejectedError):
+                odd += 1  # it may be there, and paid: one odd reply does not give it up
+                if odd == ODD_REPLIES:
+                    raise
+                looks[0] = min(2 * looks[0] + 1, LONGEST_POLL)
+                continue
+            odd = 0
             if found is not None:
                 await self._note_batch(batch, state="sent", remote=found.id)
                 return True
