@@ -223,6 +223,27 @@ def test_scouts_that_were_cut_off_agree_with_nobody(extract):
     assert run(model.complete(ASK)).text == "final"
 
 
+@pytest.mark.parametrize(
+    ("extract", "threshold", "answered_by", "calls"),
+    [
+        ("number", 1.0, "strong", 2),
+        ("number", 0.6, "scout", 0),
+        ("text", 1.0, "strong", 2),  # nothing that the others say could be enough
+        ("text", 0.3, "scout", 1),
+    ],
+)
+def test_a_scout_that_failed_agrees_with_nobody(extract, threshold, answered_by, calls):
+    verdicts = ['{"same": 1}'] * (calls == 1)
+    strong = repeats("strong", *verdicts, "strong", "strong")
+    scouts = layer(repeats("m1", "7"), down(), repeats("m2", "7"))
+    model = Gate(layers=scouts, aggregator=Aggregator(strong), extract=extract, threshold=threshold)
+
+    answer = run(model.complete(ASK))
+
+    assert answer.text == {"strong": "strong", "scout": "7"}[answered_by]
+    assert len(strong.asked) == calls
+
+
 def test_of_open_texts_the_one_that_most_are_the_same_as_goes_out():
     def same(request):
         one, other = drafts_in(request)

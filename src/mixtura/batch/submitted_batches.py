@@ -27,7 +27,7 @@ from mixtura.batch.followed_batches import (
     wait_until_over,
 )
 from mixtura.batch.provider_fields import GONE
-from mixtura.batch.provider_forms import BatchForm, ProviderBatchRow, RowResult
+from mixtura.batch.provider_forms import BatchForm, ProviderBatchRow, RemoteBatch, RowResult
 from mixtura.catalog.batch_terms import BatchTerms
 from mixtura.core.errors import MalformedError, ModelError, QuotaError, RejectedError
 from mixtura.core.text import to_one_line
@@ -211,30 +211,23 @@ class EndpointBatches:
         return True
 
     async def _look_for(self, batch: FollowedBatch) -> bool:
-        record = batch.record
-        until = time.monotonic() + self._terms.lag
+        record, until = batch.record, time.monotonic() + self._terms.lag
         looks, odd = list(LOOKS), 0
         while looks:
             await asyncio.sleep(looks[0])
-            # As long as a list may be behind, not to be in it proves nothing: it would be paid
-            # twice.
+            # Not to be in a list that may be behind proves nothing: it would be paid twice.
             if len(looks) == 1 and time.monotonic() < until:
                 looks.append(min(LATER_LOOKS, until - time.monotonic()))
             try:
-                async with asyncio.timeout(await seconds_to_look(self._batches)):
-                    found = await self._form.find(record.tag, record.file, record.size, record.made)
-            except TimeoutError:  # it stays in the journal as one that may be there
-                raise TimeIsUpError("the time limit for batches is reached") from None
-            except PASSING:
-                looks[0] = min(2 * looks[0] + 1, LONGEST_POLL)
-                continue
-            except (MalformedError, RejectedError):
-                odd += 1  # it may be there, and paid: one odd reply does not give it up
+                found = await _find_once(self._batches, self._form, record)
+            except TimeIsUpError:
+                raise
+            except (*PASSING, MalformedError, RejectedError) as error:
+                odd += not isinstance(error, PASSING)  # one odd reply does not give it up
                 if odd == ODD_REPLIES:
                     raise
                 looks[0] = min(2 * looks[0] + 1, LONGEST_POLL)
                 continue
-            odd = 0
             if found is not None:
                 await self._note_batch(batch, state="sent", remote=found.id)
                 return True
@@ -299,6 +292,17 @@ class EndpointBatches:
         await asyncio.sleep(min(self._batches.poll * 2 ** min(self._full, 20), LONGEST_POLL, left))
         again, batch.waiting = batch.waiting, {}
         self._gather_again(again.values())
+
+
+async def _find_once(
+    batches: Batches, form: BatchForm, record: SubmittedBatch
+) -> RemoteBatch | None:
+    """Raises TimeIsUpError, where it stays in the journal as one that may be there."""
+    try:
+        async with asyncio.timeout(await seconds_to_look(batches)):
+            return await form.find(record.tag, record.file, record.size, record.made)
+    except TimeoutError:
+        raise TimeIsUpError("the time limit for batches is reached") from None
 
 
 def _take_some(gathered: dict[str, WaitingCall], terms: BatchTerms, most: int) -> list[WaitingCall]:

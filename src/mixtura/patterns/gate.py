@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -45,7 +46,7 @@ class Gate(AggregatedPattern):
 
     Agreement is the share of the most frequent final answer, read by *extract*; for ``text`` it
     is the share of pairs that the aggregator finds the same in substance, one short call a pair.
-    A proposal that was cut off agrees with none.
+    A proposal that was cut off, and a scout that gave none, agree with none.
     """
 
     threshold: float = 1.0
@@ -100,10 +101,14 @@ class Gate(AggregatedPattern):
         if not groups:
             return ScoutAgreement(0.0, 0, "the scouts' proposals have no such answer")
         modal = largest_group(groups)
-        return ScoutAgreement(len(modal.positions) / len(proposals), modal.positions[0])
+        share = len(modal.positions) / self._count_scouts(step)
+        return ScoutAgreement(share, modal.positions[0])
 
     async def _compare_pairs(self, step: FinalStep) -> ScoutAgreement:
         pairs = list(combinations(range(len(step.proposals)), 2))
+        all_pairs = math.comb(self._count_scouts(step), 2)
+        if (most := len(pairs) / all_pairs) < self.threshold:
+            return ScoutAgreement(most, 0)  # whatever these say, too few scouts are there
         shown = [with_tool_calls_as_text(proposal) for proposal in step.proposals]
         model = self.aggregator.model
         judges = [Judge(model, _parse_same, (shown[a], shown[b])) for a, b in pairs]
@@ -122,7 +127,11 @@ class Gate(AggregatedPattern):
             problem += f": {error}" if error else ""
         agreeing = Counter(position for pair in same for position in pair)
         first = max(range(len(shown)), key=agreeing.__getitem__)
-        return ScoutAgreement(len(same) / len(pairs), first, problem)
+        return ScoutAgreement(len(same) / all_pairs, first, problem)
+
+    def _count_scouts(self, step: FinalStep) -> int:
+        """With those that failed: what they would have said is unknown, and no agreement."""
+        return max(len(step.proposals), self.layers[-1].call_count if self.layers else 0)
 
 
 def _parse_same(reply: Completion) -> bool | None:
