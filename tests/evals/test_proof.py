@@ -375,7 +375,7 @@ def test_figures_in_the_words_of_the_page_are_those_of_the_results():
     page = " ".join(PAGE.read_text("utf-8").split())
     first, as_programs, later = (f"{100 * share:.1f} %" for share in shares)
 
-    assert f"They did not: {first} in words, {as_programs} as programs" in page
+    assert f"they did not: {first} in words, {as_programs} as programs" in page
     assert f"these 40 problems come to {later} in words, which is within five points" in page
     assert 100 * abs(shares[2] - shares[1]) <= 5 < 100 * abs(shares[0] - shares[1])
     rows = [one.row for one in SETS["humaneval"]()]
