@@ -18,7 +18,7 @@ from bench.proof.figures import auroc, auroc_interval, oracle_share, row_of, wil
 from bench.proof.kept import KeptAnswers, KeptModel, read_log
 from bench.proof.labels import SETS as LABELS
 from bench.proof.members import LARGE, SMALL, kept_model
-from bench.proof.page import FOLDER, PAGE, Look, build_page, describe_set, results_file
+from bench.proof.page import FOLDER, PAGE, ROOT, Look, build_page, describe_set, results_file
 from bench.proof.programs import ProgramRuns
 from bench.proof.questions import SETS, Item
 from bench.proof.results import Outcome, read_outcomes, run_arms, write_outcomes
@@ -381,6 +381,19 @@ def test_figures_in_the_words_of_the_page_are_those_of_the_results():
     rows = [one.row for one in SETS["humaneval"]()]
     without = sum(not read_examples(row["prompt"], row["entry_point"]) for row in rows)
     assert (without, "Ten of the prompts have no example" in page) == (10, True)
+
+
+def test_figures_in_the_page_of_modes_are_those_of_the_results():
+    rows = [one for one in read_outcomes(results_file("gsm8k")) if one.arm == "modes-4"]
+    agreed = [one for one in rows if not one.degraded]
+    others = [one for one in rows if one.degraded]
+    page = " ".join((ROOT / "docs/patterns/modes.md").read_text("utf-8").split())
+
+    stopped = mean(len(one.calls) == 2 for one in rows)
+    right, wrong = (mean(one.right for one in some) for some in (agreed, others))
+    assert f"{stopped:.0%} stopped".replace("%", " %") in page
+    assert f"{100 * right:.0f} % of the answers were right ({len(agreed)} problems)" in page
+    assert f"did not, {100 * wrong:.0f} % ({len(others)} problems)" in page
 
 
 def test_the_commands_of_the_page_draw_all_that_the_table_has():
