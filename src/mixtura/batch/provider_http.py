@@ -16,9 +16,9 @@ from mixtura.transport.base import Transport, TransportResponse
 from mixtura.transport.upstream_errors import error_from_response
 
 REQUEST_SECONDS = 600.0
-"""Seconds for one request about a batch, and more for a reply that is large: an upload is, too."""
+"""Seconds for one request about a batch: an upload is large. A large reply has more."""
 SLOWEST_DOWNLOAD = 10_000
-"""Bytes a second at which a reply may come, however many there are."""
+"""Bytes a second: a reply that comes at least as fast is read to its end."""
 MAX_REPLY_BYTES = 32 * 1024**2
 """Bytes of a reply that is one object, and of a line of the results."""
 MAX_RESULT_BYTES = 8 * 1024**3

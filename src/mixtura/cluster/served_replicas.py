@@ -95,7 +95,7 @@ class RemoteQuota:
             _LOG.warning(
                 "the process that counts what keys use does not respond: %s", to_one_line(error)
             )
-            message = "what this key has used is counted elsewhere, and nothing responds there"
+            message = "the process that counts this key's requests does not respond: try again"
             raise ApiError(
                 503, message, kind="api_error", code="quota_unavailable", retry_after=QUOTA_SECONDS
             ) from None

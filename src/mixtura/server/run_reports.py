@@ -76,6 +76,8 @@ async def report_agreement(service: Service, request: Request, run: Record) -> R
     if wish.dry_run:
         return json_response(_price_json(service, report))
     await client.admit_request()
+    if run["id"] in _under_way:  # it was begun meanwhile
+        raise ApiError(409, "the report is still under way", code="not_possible_now")
     _under_way.add(run["id"])
     try:
         async with service.runner.hold_turn(client.name):
