@@ -16,7 +16,9 @@ from mixtura.batch.session import BatchSession
 from mixtura.cluster.cluster_models import ClusterModel, ClusterModels
 from mixtura.cluster.messages import WorkerSetup
 from mixtura.cluster.owner import LeaseOwner
+from mixtura.cluster.ray_cluster import CALLS_AT_ONCE, calls_at_once
 from mixtura.cluster.ray_worker import RayRowWorker
+from mixtura.cluster.served_replicas import ServeOwner
 from mixtura.cluster.worker_journals import workers_folder
 from mixtura.cluster.worker_models import describe_documents
 from mixtura.cluster.worker_pool import WorkerPool
@@ -40,6 +42,15 @@ def read_team(folder, upstream, models):
     return load(
         file, environ={}, folder=folder, home=folder, keep_answers=models, waits_for_all=True
     )
+
+
+@pytest.mark.parametrize(
+    ("kind", "at_once"),
+    [(LeaseOwner, 1), (ServeOwner, CALLS_AT_ONCE), (RayRowWorker, CALLS_AT_ONCE)],
+)
+def test_a_process_whose_methods_are_no_coroutines_runs_them_one_after_another(kind, at_once):
+    # Ray would run them in threads, ten thousand of them, over leases that have no lock.
+    assert calls_at_once(kind) == at_once
 
 
 class SlowCluster(ClusterHere):

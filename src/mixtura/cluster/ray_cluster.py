@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 import shutil
@@ -23,8 +24,8 @@ STARTS = 3
 """Times that a cluster is tried to be started here."""
 _QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
 FOLDER_PREFIX = "mixtura-ray-"
-QUEUED_CALLS = 10_000
-"""Things asked of one process at once."""
+CALLS_AT_ONCE = 10_000
+"""Calls that one process of coroutines may have under way."""
 
 
 def import_ray(module: str = "ray") -> Any:
@@ -40,6 +41,16 @@ def import_ray(module: str = "ray") -> Any:
     except ModuleNotFoundError as error:
         missing = (error.name or module).partition(".")[0]
         raise ConfigError(missing_package_text("--engine ray", missing, "ray")) from None
+
+
+def calls_at_once(kind: type) -> int:
+    """
+    How many calls Ray may run side by side in a process with a *kind* in it.
+
+    One if none of its methods is a coroutine: Ray would start a thread for each of them, at once,
+    and run the methods side by side, which no state without locks survives.
+    """
+    return CALLS_AT_ONCE if inspect.getmembers(kind, inspect.iscoroutinefunction) else 1
 
 
 class RayCluster:
@@ -76,7 +87,7 @@ class RayCluster:
             where = import_ray("ray.util.scheduling_strategies").NodeAffinitySchedulingStrategy(
                 node, soft=False
             )
-        options = {"num_cpus": cores, "max_concurrency": QUEUED_CALLS, **more}
+        options = {"num_cpus": cores, "max_concurrency": calls_at_once(kind), **more}
         actor = self._ray.remote(kind).options(scheduling_strategy=where, **options)
         return actor.remote(*arguments)
 
