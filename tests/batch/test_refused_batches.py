@@ -126,6 +126,40 @@ def test_one_odd_reply_while_a_batch_is_looked_for_does_not_pay_its_calls_live(f
         assert (len(fake.batches), fake.paid_twice, len(fake.live)) == (1, [], 0)
 
 
+@pytest.mark.parametrize(
+    ("wrong", "lost_replies"),
+    [("read", 0), ("results", 0), pytest.param("list", 1, marks=pytest.mark.soak)],  # half a minute
+)
+def test_calls_of_a_batch_that_cannot_be_read_are_not_made_live_until_one_says_so(
+    folder,  # noqa: F811
+    wrong,
+    lost_replies,
+):
+    with provider_fake(refuses={wrong: 403}, lost_replies=lost_replies) as fake:
+        folder.write(team_of("openai", fake))
+
+        failed = folder.run(*ONE_MODEL, "auto")
+
+        assert (failed.code, len(fake.batches), len(fake.live)) == (3, 1, 0), failed.err
+        said = read_lines(folder.folder / "out.errors.jsonl")[0]["error"]["message"]
+        assert f"no {wrong} here" in said
+        assert "--provider-batch off --retry-failed" in said
+        fake.refuses.clear()
+        done = folder.run(*ONE_MODEL, "auto", "--retry-failed")
+        assert (done.code, len(fake.batches), fake.paid_twice, len(fake.live)) == (0, 1, [], 0)
+        assert len(answers(folder)) == ROWS
+
+
+def test_calls_of_a_batch_that_cannot_be_read_are_made_live_where_one_says_so(folder):  # noqa: F811
+    with provider_fake(refuses={"read": 403}) as fake:
+        folder.write(team_of("openai", fake))
+        assert folder.run(*ONE_MODEL, "auto").code == 3
+
+        done = folder.run(*ONE_MODEL, "off", "--retry-failed")
+
+        assert (done.code, len(fake.batches), sum(fake.live.values())) == (0, 1, ROWS), done.err
+
+
 def test_rows_that_are_added_to_a_finished_batch_have_all_of_its_time_again(folder):  # noqa: F811
     with provider_fake() as fake:
         folder.write(team_of("openai", fake))

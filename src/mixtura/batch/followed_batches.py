@@ -13,11 +13,13 @@ from mixtura.batch.call_journal import CallJournal
 from mixtura.batch.provider_forms import BatchForm, RemoteBatch, RowResult
 from mixtura.core.errors import (
     MalformedError,
+    ModelError,
     RateLimitedError,
     RejectedError,
     TimedOutError,
     UnavailableError,
 )
+from mixtura.core.text import to_one_line
 from mixtura.storage.batch_journal import SubmittedBatch
 
 LONGEST_POLL = 60.0
@@ -37,6 +39,22 @@ class NotAskedError(UnavailableError):
 
 class TimeIsUpError(NotAskedError):
     """What is not answered yet is not waited for."""
+
+
+class UncertainBatchError(RejectedError):
+    """
+    Whether a batch answers a call cannot be found out. The call is neither sent again nor made
+    live: it might be paid twice.
+    """
+
+    def __init__(self, error: ModelError) -> None:
+        super().__init__(
+            "a batch at the provider may have answered this call, and cannot be read"
+            f" ({to_one_line(error)}): the call is not made again, since it might be paid twice."
+            " To look for the batch again, add --retry-failed; to make the call live,"
+            " --provider-batch off --retry-failed",
+            status=error.status,
+        )
 
 
 class Batches(Protocol):

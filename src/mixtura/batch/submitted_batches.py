@@ -20,6 +20,7 @@ from mixtura.batch.followed_batches import (
     FollowedBatch,
     NotAskedError,
     TimeIsUpError,
+    UncertainBatchError,
     WaitingCall,
     let_calls_come,
     read_results,
@@ -166,11 +167,9 @@ class EndpointBatches:
                 batch.closed = True
                 again, batch.waiting = batch.waiting, {}
                 self._gather_again(again.values())
-        except RejectedError as error:  # of the batch: a call of it may be right all the same
-            said = f"the provider refused a request about a batch: {to_one_line(error)}"
-            _LOG.warning("%s", said)
+        except ModelError as error:
             batch.closed = True
-            batch.fail_waiting(NotAskedError(said))
+            batch.fail_waiting(_error_of_calls(batch.record, error))
         except Exception as error:  # noqa: BLE001 - who waits is told, or would wait for ever
             batch.closed = True
             batch.fail_waiting(error)
@@ -254,6 +253,7 @@ class EndpointBatches:
         await self._batches.run_job(partial(keep, record))
 
     async def _forget(self, batch: FollowedBatch) -> None:
+        batch.record = batch.record._replace(state="made")  # nothing of it is at the provider
         forget = self._batches.journal.journal.forget_provider_batch
         await self._batches.run_job(partial(forget, batch.record.tag))
 
@@ -292,6 +292,23 @@ class EndpointBatches:
         await asyncio.sleep(min(self._batches.poll * 2 ** min(self._full, 20), LONGEST_POLL, left))
         again, batch.waiting = batch.waiting, {}
         self._gather_again(again.values())
+
+
+def _error_of_calls(record: SubmittedBatch, error: ModelError) -> ModelError:
+    """What a batch that ended in *error* means for its calls."""
+    if isinstance(error, NotAskedError):
+        return error
+    # A list that is not there does not say that the batch is not; a batch that is not there does.
+    gone = record.state == "sent" and error.status in GONE
+    if record.state != "made" and not gone:
+        _LOG.warning("a batch cannot be read: %s", to_one_line(error))
+        return UncertainBatchError(error)
+    if not isinstance(error, RejectedError):
+        return error
+    # It was the batch that was refused: a call of it may be right all the same.
+    said = f"the provider refused a request about a batch: {to_one_line(error)}"
+    _LOG.warning("%s", said)
+    return NotAskedError(said)
 
 
 async def _find_once(
