@@ -185,7 +185,7 @@ def test_the_weight_of_an_answer_is_the_papers_sum():
     proposals = [said(f"Answer: {n}", "m") for n in (1, 1, 2, 2)]
     groups = group_by_answer(proposals, "number")
 
-    weights = weigh_answers(proposals, groups, {"m": 0.5})
+    weights = weigh_answers(proposals, groups, {"m": 0.5}, {})
 
     entropy = -2 * 0.5 * math.log(0.5)
     assert weights == pytest.approx([0.5 * (1 - entropy / math.log(4)) * 0.5] * 2)
@@ -223,6 +223,16 @@ def test_a_draw_that_was_lost_agrees_with_nothing_also_in_the_end():
 
     assert "the highest of" in str(events)
     assert answer.degraded
+
+
+def test_a_member_that_lost_most_of_its_draws_weighs_as_much_as_is_left_of_them():
+    members = layers(loses("half", 9, 3), draws("whole", 7, 7, 7, 8))
+
+    answer, events = watched(Switch(layers=members, extract="number"))
+
+    assert answer.text == "Answer: 7"
+    sure = 1 + (0.75 * math.log(0.75) + 0.25 * math.log(0.25)) / math.log(4)
+    assert f"a weight of {0.75 * sure:.2f}, the highest of 3 answers" in str(events)
 
 
 def test_draws_that_were_all_cut_off_do_not_keep_the_next_member_from_being_asked():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from hashlib import blake2b
 
@@ -217,16 +217,28 @@ def limit_length(layout: Synthesis, most: int | None = None) -> Synthesis:
     *layout* with an instruction to write at most *most* words, by default as many as the longest
     proposal has: aggregates are otherwise longer than their sources. It asks, and cuts nothing.
     """
+    return _LengthLimit(layout, most)
 
-    def show(request: Request, proposals: Sequence[Completion]) -> Request:
-        shown = layout(request, proposals)
-        words = most or max((len(split_words(p.text)) for p in proposals), default=0)
+
+def keep_length_limit(layout: Synthesis, synthesis: Synthesis) -> Synthesis:
+    """*layout* in the place of that of *synthesis*, with its limit of length, if it has one."""
+    return replace(synthesis, layout=layout) if isinstance(synthesis, _LengthLimit) else layout
+
+
+@dataclass(frozen=True, slots=True)
+class _LengthLimit:
+    """A layout with an instruction on length behind it."""
+
+    layout: Synthesis
+    most: int | None
+
+    def __call__(self, request: Request, proposals: Sequence[Completion]) -> Request:
+        shown = self.layout(request, proposals)
+        words = self.most or max((len(split_words(p.text)) for p in proposals), default=0)
         if not proposals or not words:
             return shown
         text = fill_placeholders(load_text("length.md"), {"words": str(words)})
         return append_user_text(shown, text.rstrip("\n"))
-
-    return show
 
 
 def keep_turn_order(synthesis: Synthesis) -> Synthesis:
