@@ -15,7 +15,7 @@ from mixtura.models.wrappers.budget_per_run import BudgetedPerRun
 from mixtura.patterns.agreement import AgreementReported
 from tests.conftest import run
 from tests.support import pattern_teams
-from tests.support.pattern_models import TOOL
+from tests.support.pattern_models import TOOL, said
 from tests.support.pattern_teams import (
     LAYERS,
     MEMBERS,
@@ -67,6 +67,32 @@ def test_no_call_without_the_tools_shows_calls_of_them_but_as_text(name, tmp_pat
         assert any("[clock returned]\nnoon" in said_to(one) for one in drafts)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_whoever_reads_a_draft_that_calls_a_tool_reads_the_call_and_that_it_is_whole(
+    name, tmp_path
+):
+    def calls_the_clock(model, number, request):
+        if model not in MEMBERS or not request.tools:
+            return answer_whatever(model, number, request)
+        call = ToolCall("call-1", "clock", json.dumps({"of": model}))
+        return said("", model, "tool_calls", tool_calls=(call,))
+
+    cast = Cast(calls_the_clock)
+    team = AgreementReported.of(build_team(name, tmp_path, cast), cast.model("reporter"))
+
+    run(team.complete(replace(question(name), tools=(TOOL,))))
+
+    read = [
+        draft
+        for _, request in cast.asked
+        for listed in drafts_between_fences(said_to(request))
+        for draft in listed
+    ]
+    assert all(draft["text"] and draft["complete"] for draft in read)
+    if find_pattern(name).kind.proposals_answer:
+        assert {'[calls clock with {"of": "a"}]'} <= {draft["text"] for draft in read}
+
+
 # ---- at a cap
 
 
@@ -96,17 +122,17 @@ def test_fewer_calls_answer_too_and_make_no_more_than_were_planned(name, reporte
     variants = cheaper_variants(team)
 
     sizes = [team.call_count]
-    for variant, said in variants:
+    for variant, notice in variants:
         cast.asked.clear()
         answer = run(variant.complete(question(name)))
-        assert answer.text, said
+        assert answer.text, notice
         assert len(cast.asked) <= variant.call_count < sizes[-1]
         assert (answer.agreement is not None) == reported or name == "analyse"
         sizes.append(variant.call_count)
     assert variants
     if name in WRITING and name not in ("recursive", "guard"):
-        alone, said = variants[-1]
-        assert (said, alone.name) == ("the budget: no proposers, aggregator alone", team.name)
+        alone, notice = variants[-1]
+        assert (notice, alone.name) == ("the budget: no proposers, aggregator alone", team.name)
         assert [call.model.name for call in alone.planned_calls()] == ["aggregator"]
 
 

@@ -18,7 +18,7 @@ from mixtura.engine.final_step import FinalStep
 from mixtura.engine.layer import LayersResult, run_layers
 from mixtura.engine.pattern import Pattern
 from mixtura.patterns.spec import PatternParts
-from mixtura.prompts.synthesis import Synthesis
+from mixtura.prompts.synthesis import Synthesis, write_draft
 
 
 class Verdict(NamedTuple):
@@ -215,11 +215,10 @@ def build_counted(make: Callable[[Any], Chooser]) -> Callable[[PatternParts], Ch
 
 def with_tool_calls_as_text(proposal: Completion) -> Completion:
     """The proposal with its tool calls as text, for choosers that only compare words."""
-    calls = [f"[calls {c.name} with {c.arguments}]" for c in proposal.message.tool_calls]
-    if not calls:
+    if not proposal.message.tool_calls:
         return proposal
-    content = "\n".join((proposal.text, *calls)).strip()
-    return replace(proposal, message=replace(proposal.message, content=content, tool_calls=()))
+    message = replace(proposal.message, content=write_draft(proposal), tool_calls=())
+    return replace(proposal, message=message)
 
 
 def is_finished(proposal: Completion) -> bool:

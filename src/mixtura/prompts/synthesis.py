@@ -55,7 +55,7 @@ def paper(request: Request, proposals: Sequence[Completion]) -> Request:
     if not proposals:
         return request
     numbered = "\n".join(
-        f"{i}. {neutralize_text(p.text)}" for i, p in enumerate(proposals, start=1)
+        f"{i}. {neutralize_text(write_draft(p))}" for i, p in enumerate(proposals, start=1)
     )
     text = fill_placeholders(
         load_text("paper.md"), {"proposals": numbered, "count": str(len(proposals))}
@@ -255,11 +255,19 @@ def keep_turn_order(synthesis: Synthesis) -> Synthesis:
 def _proposals_json(proposals: Sequence[Completion]) -> str:
     rows = [
         # A draft that was cut off must not pass for one whose author meant to end there.
-        f'{{"slot": {slot}, "complete": {json.dumps(p.finish_reason == "stop")},'
-        f' "text": {quote_draft(p.text)}}}'
+        f'{{"slot": {slot}, "complete": {json.dumps(p.finish_reason in ("stop", "tool_calls"))},'
+        f' "text": {quote_draft(write_draft(p))}}}'
         for slot, p in enumerate(proposals, start=1)
     ]
     return "[\n" + ",\n".join(rows) + "\n]"
+
+
+def write_draft(proposal: Completion) -> str:
+    """A proposal's words, and the tools that it calls, as text."""
+    calls = (f"[calls {c.name} with {c.arguments}]" for c in proposal.message.tool_calls)
+    return (
+        "\n".join((proposal.text, *calls)).strip() if proposal.message.tool_calls else proposal.text
+    )
 
 
 MAX_CACHED_QUOTE_CHARS = 16 * 1024
