@@ -18,7 +18,12 @@ from mixtura.core.agreement import Support
 from mixtura.core.calibration import CalibrationCurve
 from mixtura.core.errors import ConfigError
 from mixtura.core.roles import Layer, Proposer
-from mixtura.evals.log_reader import LoggedEvaluation, RecordedCall, SampleAnswer
+from mixtura.evals.log_reader import (
+    LoggedEvaluation,
+    RecordedCall,
+    SampleAnswer,
+    describe_plan,
+)
 from mixtura.evals.statistics.calibration import (
     RecordedOutcome,
     auroc,
@@ -284,6 +289,18 @@ def test_a_calibration_of_other_members_does_not_count(config, tmp_path):
     assert "was made for other members" in config().missing_calibration_reason("vote")
 
 
+def test_a_calibration_of_other_settings_does_not_count(config, tmp_path):
+    """A share of equal numbers and a share of equal letters are not right equally often."""
+    recorded = describe_plan(config().mixture_spec("vote"))["settings"]
+    calibrate(config, replace(evaluation(outcomes(120)), settings=recorded))
+    assert answer_by_vote(config).confidence is not None
+    (tmp_path / "mixtura.toml").write_text(CONFIG.replace('"number"', '"last-line"'))
+
+    assert recorded == {"extract": "number"}
+    assert answer_by_vote(config).confidence is None
+    assert "other members or settings" in config().missing_calibration_reason("vote")
+
+
 @pytest.mark.parametrize(
     ("made", "said"),
     [
@@ -298,7 +315,11 @@ def test_a_calibration_of_other_members_does_not_count(config, tmp_path):
             "the logs contain no evaluation of your mixtures",
         ),
         ([evaluation(outcomes(20))], "only 20 answers with a score, but 50 are needed"),
-        ([evaluation(outcomes(120), pattern="mux")], "with other members than it has now"),
+        ([evaluation(outcomes(120), pattern="mux")], "with other members or settings than it has"),
+        (
+            [replace(evaluation(outcomes(120)), settings={"extract": "boxed"})],
+            "with other members or settings than it has",
+        ),
         (
             [evaluation([o._replace(right=True) for o in outcomes(60)])],
             "both right and wrong answers",

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from mixtura.config.calibrations import CalibrationFile, team_of
+from mixtura.config.calibrations import CalibratedTeam, CalibrationFile, team_of
 from mixtura.config.config import Config
 from mixtura.core.agreement import SupportSource
 from mixtura.core.calibration import CalibrationCurve, CalibrationMethod
@@ -61,9 +61,13 @@ def _fit_mixture(
 ) -> Fitted:
     """Raises ConfigError, ValueError with what its evaluations lack."""
     team = team_of(config.mixture_spec(name))
-    fitting = [one for one in every if (one.pattern, one.layers, one.aggregator) == team]
+    fitting = [
+        one
+        for one in every
+        if CalibratedTeam(one.pattern, one.layers, one.aggregator, one.settings).is_same(team)
+    ]
     if not fitting:
-        raise ConfigError("it was evaluated only with other members than it has now")
+        raise ConfigError("it was evaluated only with other members or settings than it has now")
     # One with an agreement report may have the very answers of one without: they count once.
     different = {
         frozenset((a.sample, a.epoch, a.text) for a in one.answers): one for one in fitting
@@ -88,5 +92,7 @@ def _fit_mixture(
     }
     figures = {source: measure_outcomes(rows, source) for source, rows in enough.items()}
     logs = tuple(Path(one.log).name for one in fitting)
-    whole = CalibrationFile(name, *team, time.strftime("%Y-%m-%d"), logs, curves)
+    day = time.strftime("%Y-%m-%d")
+    recorded = dict(team.settings or {})
+    whole = CalibrationFile(name, *team[:3], day, logs, curves, recorded)
     return whole, {"figures": figures}
