@@ -171,7 +171,10 @@ class Composite(ABC):
 
     def without_proposers(self) -> Composite | None:
         """`sole_answerer` alone, under the same name; None where there is none."""
-        return self.with_layers(()) if self.sole_answerer else None
+        try:
+            return self.with_layers(()) if self.sole_answerer else None
+        except ValueError:
+            return None
 
 
 def plan_layer_calls(layers: Sequence[Layer], *, answers: bool = False) -> list[PlannedCall]:
