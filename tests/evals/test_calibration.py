@@ -281,6 +281,21 @@ def test_answers_that_two_evaluations_share_count_once(config):
     assert found.curves["votes"].answers == 120
 
 
+def test_logs_of_the_same_team_under_another_name_count_where_the_mixture_is_named(config):
+    recorded = describe_plan(config().mixture_spec("vote"))["settings"]
+    tried = replace(evaluation(outcomes(120), name="vote of a*2, b"), settings=recorded)
+    own = evaluation(outcomes(60))
+
+    ((found, _),), _ = fit_calibrations(config(), iter([tried]), ["vote"])
+    ((both, _),), _ = fit_calibrations(config(), [own, tried], ["vote"])
+
+    assert (found.mixture, found.curves["votes"].answers) == ("vote", 120)
+    assert both.curves["votes"].answers == 180
+    for other in (replace(tried, settings={}), replace(tried, settings=None)):
+        with pytest.raises(ConfigError, match="contain no evaluation of vote"):
+            fit_calibrations(config(), [other], ["vote"])
+
+
 def test_a_calibration_of_other_members_does_not_count(config, tmp_path):
     calibrate(config, evaluation(outcomes(120)))
     (tmp_path / "mixtura.toml").write_text(CONFIG.replace('"a*2", "b"', '"a*2", "b*2"'))
