@@ -15,6 +15,7 @@ import asyncio
 import json
 import re
 from collections import Counter
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -23,7 +24,7 @@ from mixtura.core.events import Emit
 from mixtura.core.model import Model
 from mixtura.core.model_info import ModelInfo
 from mixtura.core.roles import Aggregator, Layer, Proposer
-from mixtura.core.types import Charge, Completion, Message, Request, Usage, ask
+from mixtura.core.types import Charge, Completion, Json, Message, Request, Usage, ask
 from mixtura.engine.mixture import Mixture
 from mixtura.patterns.choosing import Chosen
 from mixtura.patterns.gate import Gate
@@ -43,6 +44,8 @@ WORLD = SimulatedMembers(
 )  # fmt: skip
 DRAWS = 4
 JUDGE_SKILL = 0.75
+SURE = (3.0, 4.0)
+"""The mean confidence of a wrong answer's token, and of a right one's; the deviation is 1."""
 RIGHT = "Answer: 0"
 DRAFTS = re.compile(r"^(=====drafts-\w+=====)\n(\[.*?\])\n\1$", re.MULTILINE | re.DOTALL)
 
@@ -70,7 +73,16 @@ class Double:
         drafts = [row["text"] for row in json.loads(found[2])] if found else []
         text = self._reply(whole, drafts)
         charge = Charge(self.name, Usage(1, 1))
-        return Completion(Message("assistant", text), self.name, "stop", (charge,))
+        whole = Completion(Message("assistant", text), self.name, "stop", (charge,))
+        return (
+            replace(whole, logprobs=self._logprobs(text)) if "logprobs" in request.extra else whole
+        )
+
+    def _logprobs(self, text: str) -> tuple[Json, ...]:
+        """One token that is surer, on average, where the text is right."""
+        sure = max(0.1, self._rng.normal(SURE[text == RIGHT], 1.0))
+        places = [{"token": name, "logprob": -sure} for name in ("a", "b")]
+        return ({"token": "a", "logprob": -sure, "top_logprobs": places},)
 
     def _reply(self, whole: str, drafts: list[str]) -> str:
         right = [draft == RIGHT for draft in drafts]
@@ -156,6 +168,9 @@ def measure_patterns(team: Team) -> dict[str, Measured]:
     run("best member", STRONG, lambda d: d[0])
     run("vote", STRONG, lambda d: Chosen(layers=layer(d), chooser=Vote("number")))
     run("weighted", STRONG, lambda d: Chosen(layers=layer(d), chooser=Weighted(d[0], "number")))
+    for kind in ("tokens", "self-certainty"):
+        run(f"weighted, {kind}", STRONG, lambda d, kind=kind: Chosen(
+            layers=layer(d), chooser=Weighted(d[0], "number", confidence=kind)))  # fmt: skip
     run("mux", STRONG, lambda d: Chosen(layers=layer(d, DRAWS), chooser=Mux("number")))
     run("switch", STRONG, lambda d: Switch(
         layers=tuple(Layer((one,)) for one in each(d, DRAWS)), extract="number"))  # fmt: skip
@@ -175,6 +190,8 @@ CLAIMS = (
     ("mux", "best member", "mux gains over the best member (arXiv 2510.05077)"),
     ("switch", "best member", "switch gains over the best member (arXiv 2504.00762)"),
     ("weighted", "vote", "weights by P(True) gain over a plain vote (arXiv 2502.06233)"),
+    ("weighted, tokens", "vote", "so do those of its tokens (arXiv 2508.15260)"),
+    ("weighted, self-certainty", "vote", "and those of ranks by them (arXiv 2502.18581)"),
     ("knockout, 2 comparisons", "best member", "a knockout gains (arXiv 2411.19477)"),
     ("knockout, 6 comparisons", "knockout, 2 comparisons", "more comparisons fail less (same)"),
     ("synthesis, strong", "best member", "a strong aggregator gains (arXiv 2406.04692)"),

@@ -8,7 +8,7 @@ import pytest
 
 from mixtura.core.json_schema import find_mismatches
 from mixtura.core.types import Completion, Message
-from mixtura.patterns.review_findings import parse_findings
+from mixtura.patterns.review_findings import Finding, merge_findings, parse_findings
 from tests.support import command_line, shell
 from tests.support.loopback import Answer
 
@@ -94,6 +94,42 @@ def test_the_json_is_what_the_schema_says(reviews):
     assert [row["member"] for row in first["evidence"]] == ["ann", "ben"]
     assert (first["quote_found"], last["quote_found"]) == (True, False)
     assert "Is it safe?" in reviews.desk.server.requests[0]["messages"][-1]["content"]
+
+
+SIGN_TEXT = "The amount is subtracted, so the total is wrong."
+SAME_LINE, NEXT_LINE = "total -= amount", "log(card_number)"
+
+
+@pytest.mark.parametrize(
+    ("problem", "quote", "many"),
+    [
+        ("Wrong sign: the total falls by the amount.", SAME_LINE, 1),
+        ("total must grow.", SAME_LINE, 1),
+        ("The function has no docstring.", SAME_LINE, 2),
+        ("The wrong amount is logged after it was subtracted from the total.", NEXT_LINE, 1),
+        ("The card number is written to the log, so it is not safe.", NEXT_LINE, 2),
+        ("Die Kartennummer ist im Log.", NEXT_LINE, 2),
+    ],
+)
+def test_only_findings_about_one_thing_are_one_however_near_they_stand(problem, quote, many):
+    mine = Finding(SIGN_TEXT, "low", SAME_LINE)
+
+    merged = merge_findings(
+        [("ann", [mine]), ("ben", [Finding(problem, "high", quote)])], DIFF.decode()
+    )
+
+    assert [len(group.evidence) for group in merged] == ([2] if many == 1 else [1, 1])
+
+
+def test_initials_are_telling_and_a_word_of_any_sentence_is_not():
+    first = Finding("An SQL injection.", "high", SAME_LINE)
+
+    def merged(problem):
+        return len(merge_findings([("a", [first]), ("b", [Finding(problem, "high", SAME_LINE)])],
+                                  DIFF.decode()))  # fmt: skip
+
+    assert merged("SQL is written by hand.") == 1
+    assert merged("An int overflows.") == 2
 
 
 def test_files_are_reviewed_by_their_own_lines(reviews):

@@ -18,7 +18,12 @@ from mixtura.core.agreement import Support
 from mixtura.core.calibration import CalibrationCurve
 from mixtura.core.errors import ConfigError
 from mixtura.core.roles import Layer, Proposer
-from mixtura.evals.log_reader import LoggedEvaluation, RecordedCall, SampleAnswer
+from mixtura.evals.log_reader import (
+    LoggedEvaluation,
+    RecordedCall,
+    SampleAnswer,
+    describe_plan,
+)
 from mixtura.evals.statistics.calibration import (
     RecordedOutcome,
     auroc,
@@ -276,12 +281,39 @@ def test_answers_that_two_evaluations_share_count_once(config):
     assert found.curves["votes"].answers == 120
 
 
+def test_logs_of_the_same_team_under_another_name_count_where_the_mixture_is_named(config):
+    recorded = describe_plan(config().mixture_spec("vote"))["settings"]
+    tried = replace(evaluation(outcomes(120), name="vote of a*2, b"), settings=recorded)
+    own = evaluation(outcomes(60))
+
+    ((found, _),), _ = fit_calibrations(config(), iter([tried]), ["vote"])
+    ((both, _),), _ = fit_calibrations(config(), [own, tried], ["vote"])
+
+    assert (found.mixture, found.curves["votes"].answers) == ("vote", 120)
+    assert both.curves["votes"].answers == 180
+    for other in (replace(tried, settings={}), replace(tried, settings=None)):
+        with pytest.raises(ConfigError, match="contain no evaluation of vote"):
+            fit_calibrations(config(), [other], ["vote"])
+
+
 def test_a_calibration_of_other_members_does_not_count(config, tmp_path):
     calibrate(config, evaluation(outcomes(120)))
     (tmp_path / "mixtura.toml").write_text(CONFIG.replace('"a*2", "b"', '"a*2", "b*2"'))
 
     assert answer_by_vote(config).confidence is None
     assert "was made for other members" in config().missing_calibration_reason("vote")
+
+
+def test_a_calibration_of_other_settings_does_not_count(config, tmp_path):
+    """A share of equal numbers and a share of equal letters are not right equally often."""
+    recorded = describe_plan(config().mixture_spec("vote"))["settings"]
+    calibrate(config, replace(evaluation(outcomes(120)), settings=recorded))
+    assert answer_by_vote(config).confidence is not None
+    (tmp_path / "mixtura.toml").write_text(CONFIG.replace('"number"', '"last-line"'))
+
+    assert recorded == {"extract": "number"}
+    assert answer_by_vote(config).confidence is None
+    assert "other members or settings" in config().missing_calibration_reason("vote")
 
 
 @pytest.mark.parametrize(
@@ -298,7 +330,11 @@ def test_a_calibration_of_other_members_does_not_count(config, tmp_path):
             "the logs contain no evaluation of your mixtures",
         ),
         ([evaluation(outcomes(20))], "only 20 answers with a score, but 50 are needed"),
-        ([evaluation(outcomes(120), pattern="mux")], "with other members than it has now"),
+        ([evaluation(outcomes(120), pattern="mux")], "with other members or settings than it has"),
+        (
+            [replace(evaluation(outcomes(120)), settings={"extract": "boxed"})],
+            "with other members or settings than it has",
+        ),
         (
             [evaluation([o._replace(right=True) for o in outcomes(60)])],
             "both right and wrong answers",

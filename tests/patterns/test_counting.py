@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -16,7 +17,14 @@ from mixtura.patterns.answer_groups import group_by_answer, largest_group
 from mixtura.patterns.combine import Combine
 from mixtura.patterns.mux import Mux
 from mixtura.patterns.switch import Switch, weigh_answers
-from mixtura.patterns.weighted import Weighted, softmax, weigh_truths
+from mixtura.patterns.weighted import (
+    Weighted,
+    least_group_mean,
+    rank_votes,
+    softmax,
+    token_confidences,
+    weigh_truths,
+)
 from tests.conftest import run
 from tests.support.pattern_models import ASK, repeats, said, watched
 
@@ -185,7 +193,7 @@ def test_the_weight_of_an_answer_is_the_papers_sum():
     proposals = [said(f"Answer: {n}", "m") for n in (1, 1, 2, 2)]
     groups = group_by_answer(proposals, "number")
 
-    weights = weigh_answers(proposals, groups, {"m": 0.5})
+    weights = weigh_answers(proposals, groups, {"m": 0.5}, {})
 
     entropy = -2 * 0.5 * math.log(0.5)
     assert weights == pytest.approx([0.5 * (1 - entropy / math.log(4)) * 0.5] * 2)
@@ -223,6 +231,16 @@ def test_a_draw_that_was_lost_agrees_with_nothing_also_in_the_end():
 
     assert "the highest of" in str(events)
     assert answer.degraded
+
+
+def test_a_member_that_lost_most_of_its_draws_weighs_as_much_as_is_left_of_them():
+    members = layers(loses("half", 9, 3), draws("whole", 7, 7, 7, 8))
+
+    answer, events = watched(Switch(layers=members, extract="number"))
+
+    assert answer.text == "Answer: 7"
+    sure = 1 + (0.75 * math.log(0.75) + 0.25 * math.log(0.25)) / math.log(4)
+    assert f"a weight of {0.75 * sure:.2f}, the highest of 3 answers" in str(events)
 
 
 def test_draws_that_were_all_cut_off_do_not_keep_the_next_member_from_being_asked():
@@ -320,6 +338,87 @@ def test_where_the_judge_fails_the_closest_to_the_others_is_taken_and_why_is_sai
 
     assert "j gave no verdict on 2 proposals: " in answer.degraded[0]
     assert "away" in answer.degraded[0]
+
+
+def sure(text, *confidences, name="m"):
+    """A proposal whose tokens have these confidences: the mean of -log p of two in each place."""
+    rows = tuple(
+        {"token": "x", "logprob": -0.1, "top_logprobs": [
+            {"token": "x", "logprob": -0.1}, {"token": "y", "logprob": 0.1 - 2 * one},
+        ]}
+        for one in confidences
+    )  # fmt: skip
+    return Completion(Message("assistant", f"Answer: {text}"), name, logprobs=rows)
+
+
+def weigh(confidence, *proposals, judge=None, request=ASK):
+    members = [Proposer(Scripted(f"m{i}", [one])) for i, one in enumerate(proposals)]
+    chooser = Weighted(judge or Scripted("judge"), "number", confidence=confidence)
+    return run(Chosen.of(members, chooser).complete(request)), members
+
+
+def test_a_proposal_weighs_by_the_confidence_of_its_tokens_and_nobody_is_asked():
+    answer, members = weigh("tokens", sure(1, 9.0, 8.0), sure(2, 3.0), sure(2, 4.0, 4.2))
+
+    assert answer.text == "Answer: 1"
+    assert answer.support.value == pytest.approx(8.5 / (8.5 + 3.0 + 4.1))
+    (asked,) = members[0].model.asked
+    assert asked.extra == {"logprobs": True, "top_logprobs": 5}
+
+
+def test_the_least_confident_group_of_tokens_decides():
+    assert least_group_mean([5.0, 1.0, 3.0, 9.0, 9.0], 2) == 2.0
+    assert least_group_mean([5.0, 1.0, 3.0], 2048) == 3.0
+
+
+@given(st.lists(st.floats(0, 30), min_size=1, max_size=40), st.integers(1, 50))
+def test_a_group_is_found_as_by_looking_at_every_one(confidences, size):
+    size = min(size, len(confidences))
+    groups = [confidences[i : i + size] for i in range(len(confidences) - size + 1)]
+
+    assert least_group_mean(confidences, size) == pytest.approx(
+        min(sum(group) / size for group in groups), abs=1e-9
+    )
+
+
+def test_by_self_certainty_ranks_vote():
+    answer, _ = weigh("self-certainty", sure(1, 9.0), sure(2, 3.0), sure(2, 4.0))
+
+    assert answer.text == "Answer: 2"
+    assert answer.support.value == pytest.approx((1 + 2**0.5) / (1 + 2**0.5 + 3**0.5))
+    assert rank_votes([3.0, 9.0, 3.0], 1) == [2, 3, 2]
+
+
+@pytest.mark.parametrize("confidence", ["tokens", "self-certainty"])
+def test_a_token_that_is_all_but_impossible_outweighs_no_text(confidence):
+    odd = sure(1, 1.0)
+    odd.logprobs[0]["top_logprobs"][1]["logprob"] = -9999.0
+
+    assert token_confidences(odd) == (15.05,)
+    assert weigh(confidence, odd, sure(2, 14.0), sure(2, 14.0))[0].text == "Answer: 2"
+
+
+@pytest.mark.parametrize("confidence", ["tokens", "self-certainty"])
+def test_where_a_proposal_has_no_log_probabilities_the_judge_is_asked_and_that_is_said(confidence):
+    proposals = [sure(1, 9.0), said("Answer: 2", "m1"), sure(1, 9.0)]
+    chosen, _ = weigh(confidence, *proposals, judge=repeats("judge", "0", "1", "0"))
+    blind, _ = weigh(confidence, *proposals, judge=failing_model(UnavailableError("away"), "j"))
+
+    assert chosen.text == "Answer: 2"
+    assert chosen.degraded == (
+        "1 proposal without log-probabilities: judge was asked about each one instead",
+    )
+    assert blind.text == "Answer: 1"
+    assert "j gave no verdict on 3 proposals: away" in "; ".join(blind.degraded)
+
+
+def test_log_probabilities_that_the_caller_did_not_ask_for_are_not_in_the_answer():
+    asked = replace(ASK, extra={"logprobs": True, "top_logprobs": 2})
+    silent, _ = weigh("tokens", sure(1, 9.0), sure(2, 3.0))
+    wanted, members = weigh("tokens", sure(1, 9.0), sure(2, 3.0), request=asked)
+
+    assert (silent.logprobs, len(wanted.logprobs)) == ((), 1)
+    assert members[0].model.asked[0].extra == {"logprobs": True, "top_logprobs": 2}
 
 
 @given(st.lists(st.floats(-5, 5), min_size=1, max_size=8), st.floats(0.01, 10))

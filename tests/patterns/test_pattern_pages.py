@@ -40,7 +40,7 @@ def outline_of_team(name: str, folder: Path):
     plan = next(plan for plan in config.registry.mixtures.values() if plan.where)
     if name != "self":
         assert plan.pattern.kind == name
-    return config.builder.build_outline(plan), plan.pattern.spec.may_stop_early
+    return config.builder.build_outline(plan), plan.pattern.stops_early
 
 
 @pytest.mark.parametrize("name", [*NAMES, "self"])

@@ -14,6 +14,7 @@ from mixtura import (
 )
 from mixtura.billing.forecast import forecast_calls
 from mixtura.config.config import load
+from mixtura.config.plan_settings import plan_settings
 from mixtura.core.errors import ConfigError
 from mixtura.core.roles import Composite
 from mixtura.patterns import BestOf, Chosen, Ranker, Vote
@@ -236,6 +237,34 @@ def test_a_ranked_run_over_http_is_answered_kept_and_billed(upstream, tmp_path):
     assert answer.usage.prompt_tokens == 40
     assert upstream.asked("judge")[0]["temperature"] == 0.0
     assert answer.degraded == ()
+
+
+def test_log_probabilities_are_asked_for_over_http_and_without_them_the_judge_is(
+    upstream, tmp_path
+):
+    upstream.answers["judge"] = lambda body: Answer.text(str(int("from b" in str(body))))
+    body = 'pattern = "weighted"\nlayers = [["a", "b", "c"]]\njudge = "judge"\nconfidence = '
+    (tmp_path / "mixtura.toml").write_text(written(upstream, f'{body}"tokens"'))
+    config = load(None, environ={}, folder=tmp_path, home=tmp_path)
+    plan = config.mixture_spec("t")
+
+    answer = run(config.build_mixture(plan).complete(ASK))
+
+    assert plan.pattern.stops_early
+    (asked,) = upstream.asked("b")
+    assert (asked["logprobs"], asked["top_logprobs"]) == (True, 5)
+    assert answer.text == "from b: 7"
+    assert answer.degraded == (
+        "3 proposals without log-probabilities: judge was asked about each one instead",
+    )
+
+
+def test_evaluations_from_before_a_setting_go_on_as_long_as_it_is_not_used(tmp_path):
+    body = 'pattern = "weighted"\nlayers = [["quick"]]\njudge = "quick"'
+    before, after = read(body, tmp_path), read(f'{body}\nconfidence = "tokens"', tmp_path)
+
+    assert "confidence" not in plan_settings(before, before.mixture_spec("t"))["pattern"]
+    assert plan_settings(after, after.mixture_spec("t"))["pattern"]["confidence"] == "tokens"
 
 
 def test_the_server_streams_a_choice_as_it_streams_a_mixture(upstream, tmp_path):

@@ -369,6 +369,17 @@ def test_a_dry_run_says_what_it_takes_at_most_and_asks_no_one(tmp_path, typed):
     assert more["calls"] > less["calls"]
 
 
+def test_where_answers_give_no_mixture_that_is_said_and_no_cap_is_named(tmp_path, typed):
+    with running(errs_apart) as upstream:
+        start(tmp_path, upstream)
+        code, _, err = typed(*COMMAND, "--size", "1", "--patterns", "combine")
+
+    assert code not in (0, 4)
+    assert "these answers give no combine to test" in err
+    assert "50 prompts on which they differ" in " ".join(err.split())
+    assert "cap" not in err
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -382,6 +393,15 @@ def test_a_dry_run_says_what_it_takes_at_most_and_asks_no_one(tmp_path, typed):
         ),
         (["tune", "--models", "a", "--on", "rows.jsonl"], "at least two models are needed"),
         ([*COUNTING, "--limit", "3"], "3 different prompts, but at least 4 are needed"),
+        (
+            ["tune", "--models", "a", "b", "--on", "rows.jsonl", "--task", "gsm8k", "--patterns",
+             "gate"],
+            "no gate of 2 members, 4 answers each: vote needs three answers",
+        ),
+        (
+            [*COMMAND, "--draws", "1", "--size", "1", "--patterns", "mux", "switch"],
+            "no mux or switch of 3 members, 1 answer each",
+        ),
     ],
 )  # fmt: skip
 def test_what_cannot_be_tuned_is_said_before_anything_is_asked(tmp_path, typed, words, said):

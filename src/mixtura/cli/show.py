@@ -168,7 +168,7 @@ def _show_mixture(config: Config, name: str, *, as_json: bool) -> None:
     console = create_console()
     outline = config.builder.build_outline(plan)
     console.print(mixture_diagram(plan, outline, console.width))
-    typical, most = estimate_typical_answer(outline), plan.pattern.spec.may_stop_early
+    typical, most = estimate_typical_answer(outline), plan.pattern.stops_early
     for label, words in _describe_typical(typical, config, at_most=most):
         print_line(console, f"{label:<{_LABEL_WIDTH}}{words}")
     print_line(

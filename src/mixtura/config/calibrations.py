@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import msgspec
@@ -25,14 +25,33 @@ class CalibratedTeam(NamedTuple):
     pattern: str
     layers: tuple[tuple[str, ...], ...]
     aggregator: str | None
+    settings: Mapping[str, Any] | None = None
+    """The pattern's own, where they are not the usual ones; None where they were not recorded."""
+
+    def is_same(self, other: CalibratedTeam) -> bool:
+        """Whether it answers as *other* does, as far as is recorded of both."""
+        known = self.settings is not None and other.settings is not None
+        return self[:3] == other[:3] and (not known or self.settings == other.settings)
 
 
 def team_of(plan: MixtureSpec) -> CalibratedTeam:
     """The team that *plan* describes."""
     layers = tuple(tuple(s.model for s in row for _ in range(s.samples)) for row in plan.layers)
-    return CalibratedTeam(
-        plan.pattern.kind, layers, plan.aggregator if plan.has_final_model else None
-    )
+    last = plan.aggregator if plan.has_final_model else None
+    return CalibratedTeam(plan.pattern.kind, layers, last, describe_settings(plan))
+
+
+def describe_settings(plan: MixtureSpec) -> dict[str, Any]:
+    """The settings of the pattern of *plan* that are not the usual ones, as they come from JSON."""
+    settings = plan.pattern.settings
+    own: dict[str, Any] = {}
+    for one in msgspec.structs.fields(settings):
+        value = getattr(settings, one.name)
+        made = one.default_factory
+        usual = one.default if made is msgspec.NODEFAULT else made()
+        if value != usual:  # with no default, whatever it is
+            own[one.name] = value
+    return msgspec.json.decode(msgspec.json.encode(own, enc_hook=str), type=dict[str, Any])
 
 
 class CalibrationFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -45,10 +64,12 @@ class CalibrationFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     date: str
     logs: tuple[str, ...]
     curves: dict[SupportSource, CalibrationCurve]
+    settings: dict[str, Any] | None = None
 
     def fits(self, plan: MixtureSpec) -> bool:
-        """Whether it was fitted on answers of the members that *plan* has."""
-        return (self.pattern, self.layers, self.aggregator) == team_of(plan)
+        """Whether it was fitted on answers of the members and settings that *plan* has."""
+        team = CalibratedTeam(self.pattern, self.layers, self.aggregator, self.settings)
+        return team.is_same(team_of(plan))
 
 
 def calibration_path(folder: Path, mixture: str) -> Path:
@@ -94,7 +115,7 @@ def read_calibration(path: Path) -> CalibrationFile | None:
 def find_calibration(folder: Path, plan: MixtureSpec) -> Calibration:
     """
     The calibration of *plan*; one that knows nothing where none was fitted on answers of these
-    members. Raises ConfigError for a damaged file.
+    members with these settings. Raises ConfigError for a damaged file.
     """
     if not _is_nameable(plan.name):
         return NOT_CALIBRATED
@@ -108,7 +129,7 @@ def missing_calibration_reason(folder: Path, plan: MixtureSpec) -> str:
         return "only a mixture with a name can be calibrated"
     found = read_calibration(calibration_path(folder, plan.name))
     if found is not None and not found.fits(plan):
-        return f"the calibration of {plan.name} was made for other members"
+        return f"the calibration of {plan.name} was made for other members or settings"
     return f"{plan.name} is not calibrated: `mixtura calibrate`"
 
 

@@ -93,6 +93,11 @@ class PatternChoice:
             raise ConfigError(unknown_name_message("pattern", self.kind, pattern_names()))
         return spec
 
+    @property
+    def stops_early(self) -> bool:
+        """Whether an answer may take fewer calls than are planned where nothing fails."""
+        return self.spec.stops_early(self.settings)
+
 
 @dataclass(frozen=True, slots=True)
 class MixtureSpec:

@@ -12,6 +12,8 @@ from mixtura.config.plan import MixtureSpec
 
 _SETTINGS_ONCE_SHARED = {"window": 6, "repeat": 1, "extract": "text"}
 """Settings that every pattern had once: so the digests of earlier evaluations hold."""
+_SETTINGS_ADDED = {"confidence": "p-true"}
+"""Settings that came later, with what a pattern did before: as if they were not there, likewise."""
 
 
 def json_default(value: object) -> object:
@@ -44,7 +46,8 @@ def plan_settings(config: Config, plan: MixtureSpec) -> dict[str, Any]:
     # But for its line in the file: a comment above it changes nothing.
     words = {one.name: getattr(plan, one.name) for one in fields(plan) if one.name != "where"}
     words["layers"] = [[replace(seat, path=()) for seat in layer] for layer in plan.layers]
-    settings = msgspec.structs.asdict(plan.pattern.settings)
+    own = msgspec.structs.asdict(plan.pattern.settings)
+    settings = {key: value for key, value in own.items() if _SETTINGS_ADDED.get(key) != value}
     words["pattern"] = {"kind": plan.pattern.kind} | _SETTINGS_ONCE_SHARED | settings
     words["synthesis"] = _describe_function(plan.synthesis)
     return words | {"members": members}

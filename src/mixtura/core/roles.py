@@ -160,9 +160,21 @@ class Composite(ABC):
         """
         return None
 
+    @property
+    def needed_proposer(self) -> str:
+        """The name of a proposer of the last layer that fewer proposers keep; empty for any."""
+        return ""
+
     def with_layers(self, layers: tuple[Layer, ...]) -> Self:
-        """The same with other proposers."""
+        """The same with other proposers. Raises ValueError where it cannot have these."""
         return replace(self, layers=layers)
+
+    def without_proposers(self) -> Composite | None:
+        """`sole_answerer` alone, under the same name; None where there is none."""
+        try:
+            return self.with_layers(()) if self.sole_answerer else None
+        except ValueError:
+            return None
 
 
 def plan_layer_calls(layers: Sequence[Layer], *, answers: bool = False) -> list[PlannedCall]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mixtura.core.model import Model
-from mixtura.core.roles import Aggregator
+from mixtura.core.roles import Aggregator, PlannedCall
 from mixtura.core.types import Completion
 from mixtura.engine.final_step import FinalStep
 from mixtura.engine.pattern import Pattern
@@ -25,8 +26,22 @@ class AggregatedPattern(Pattern):
     def sole_answerer(self) -> Model:
         return self.aggregator.model
 
+    def without_proposers(self) -> AggregatorAlone:
+        return AggregatorAlone(
+            layers=(), name=self.name, aggregator=self.aggregator, instruction=self.instruction,
+        )  # fmt: skip
+
     async def write_answer(self, step: FinalStep) -> Completion:
         last = self.aggregator
         return await step.ask(
             last.model, step.proposals, sampling=last.sampling, fallbacks=last.fallbacks
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AggregatorAlone(AggregatedPattern):
+    """An aggregator without proposers: what is left of a pattern where a cap allows no more."""
+
+    def final_calls(self, reads: tuple[int, ...]) -> Sequence[PlannedCall]:
+        last = self.aggregator
+        return [PlannedCall(last.model, last.sampling, reads=reads, answers=True)]

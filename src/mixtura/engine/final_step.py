@@ -25,7 +25,7 @@ from mixtura.engine.aggregator import run_aggregator
 from mixtura.engine.kept_drafts import KeptDrafts
 from mixtura.engine.layer import LayerResult, find_reason_to_end, run_proposer_layer
 from mixtura.engine.prompt_builder import make_prompt_builder
-from mixtura.prompts.synthesis import Synthesis, keep_turn_order
+from mixtura.prompts.synthesis import Synthesis, keep_length_limit, keep_turn_order
 
 
 class ProposalReader(Wrapper):
@@ -125,7 +125,7 @@ class FinalStep:
         proposals; then another model may be called, unless a part was shown already.
         """
         self._begin_again(model.name)
-        show = make_prompt_builder(keep_turn_order(layout or self._synthesis), self.request)
+        show = make_prompt_builder(keep_turn_order(self._choose_layout(layout)), self.request)
         writer = Aggregator(model, sampling or Sampling(), fallbacks)
         # run_aggregator reports its own calls.
         self._announced = True
@@ -202,7 +202,7 @@ class FinalStep:
         *layout*: as in `ask`. *in_turn*: the pattern's layers, where each asks the same again, and
         gets further draws. Raises QuorumNotMetError when too few of them answer.
         """
-        synthesis = layout or self._synthesis
+        synthesis = self._choose_layout(layout)
         synthesis = keep_turn_order(synthesis) if answers else synthesis
         show = make_prompt_builder(synthesis, self.request if answers else self.advice_request)
         return await run_proposer_layer(
@@ -240,6 +240,10 @@ class FinalStep:
         return await run_proposer_layer(
             layer, build_prompt, (), depth=depth, emit=self.emit, answers=answers
         )
+
+    def _choose_layout(self, layout: Synthesis | None) -> Synthesis:
+        """*layout*, as long as the pattern's own may be; without one the pattern's own."""
+        return keep_length_limit(layout, self._synthesis) if layout else self._synthesis
 
     def _begin_again(self, name: str) -> None:
         """After an attempt at the answer that failed. Raises its error where a part was shown."""

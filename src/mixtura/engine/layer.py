@@ -82,22 +82,25 @@ async def run_layers(
     request: Request,
     emit: Emit | None,
     *,
-    answers: bool = False,
+    to_answer: Request | None = None,
     drafts: KeptDrafts | None = None,
 ) -> LayersResult:
     """
-    Run the layers in order, each with the last one's proposals. *answers*: the last layer's may
-    be the answer. *drafts*: proposals that are there already. Raises QuorumNotMetError when too
-    few of a layer answer.
+    Run the layers in order, each with the last one's proposals. *to_answer*: the request itself,
+    where the last layer's proposals may be the answer; the others are drafts all the same.
+    *drafts*: proposals that are there already. Raises QuorumNotMetError when too few of a layer
+    answer.
     """
     down = LayersResult((), ())
     build_prompt = make_prompt_builder(synthesis, request)
     for depth, layer in enumerate(layers, start=1):
-        last = answers and depth == len(layers)
-        if not answers and (skipped := find_reason_to_end(depth)):
+        last = to_answer is not None and depth == len(layers)
+        if to_answer is None and (skipped := find_reason_to_end(depth)):
             return LayersResult(down.proposals, (*down.degraded, skipped))
         if drafts and drafts.passes_over(depth):
             continue
+        if to_answer is not None and last:
+            build_prompt = make_prompt_builder(synthesis, to_answer)
         result = await run_proposer_layer(
             layer, build_prompt, down.proposals, depth=depth, emit=emit, answers=last, drafts=drafts
         )

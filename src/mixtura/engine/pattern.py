@@ -71,7 +71,7 @@ class Pattern(Composite):
         """
         return await run_layers(
             self.layers, synthesis, step.advice_request, step.emit,
-            answers=self.proposals_answer, drafts=step.drafts,
+            to_answer=step.request if self.proposals_answer else None, drafts=step.drafts,
         )  # fmt: skip
 
     async def condense_proposals(self, step: FinalStep) -> Sequence[Completion]:
@@ -160,8 +160,9 @@ class Pattern(Composite):
         if self.proposals_answer:
             # These proposers see the tool calls of the turn: drafts belong before those.
             synthesis = keep_turn_order(synthesis)
-        else:
-            step.advice_request = await run_in_thread_if_large(size, for_proposer, step.request)
+        # Drafts are asked for with any pattern: those of all layers but the last, and of a last
+        # step. Many endpoints refuse calls of tools in a conversation without the tools.
+        step.advice_request = await run_in_thread_if_large(size, for_proposer, step.request)
         down = await self.run_proposers(step, synthesis)
         if step.drafts and not step.drafts.asks_missing and not down.proposals:
             raise QuorumNotMetError(len(self.layers), 1, 0, ())

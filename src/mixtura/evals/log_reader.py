@@ -16,6 +16,7 @@ from inspect_ai.event import ModelEvent
 from inspect_ai.log import EvalLog, EvalSample, list_eval_logs, read_eval_log
 from inspect_ai.model import ChatMessage
 
+from mixtura.config.calibrations import describe_settings
 from mixtura.config.plan import MixtureSpec
 from mixtura.core.agreement import Agreement, Support
 from mixtura.core.errors import ConfigError
@@ -120,6 +121,8 @@ class LoggedEvaluation:
     answers: tuple[SampleAnswer, ...]
     log: str = ""
     seed: int | None = None
+    settings: Mapping[str, Any] | None = None
+    """The pattern's own that are not the usual ones; None in logs of earlier versions."""
 
 
 def critical_path_seconds(calls: Sequence[RecordedCall]) -> float:
@@ -144,6 +147,7 @@ def describe_plan(plan: MixtureSpec) -> dict[str, Any]:
         "layers": layers,
         "aggregator": plan.aggregator if plan.has_final_model and not alone else None,
         "pattern": SINGLE_MODEL if alone else plan.pattern.kind,
+        "settings": describe_settings(plan),
     }
 
 
@@ -188,6 +192,7 @@ def parse_log(log: EvalLog) -> LoggedEvaluation:
         answers=tuple(map(_parse_sample, log.samples or ())),
         log=log.location.removeprefix("file://"),
         seed=log.eval.model_generate_config.seed,
+        settings=about.get("settings"),
     )
 
 

@@ -71,8 +71,16 @@ class AgreementReported(Composite):
     def sole_answerer(self) -> Model | None:
         return self.pattern.sole_answerer
 
+    @property
+    def needed_proposer(self) -> str:
+        return self.pattern.needed_proposer
+
     def with_layers(self, layers: tuple[Layer, ...]) -> Self:
         return replace(self, layers=layers, pattern=self.pattern.with_layers(layers))
+
+    def without_proposers(self) -> Composite | None:
+        alone = self.pattern.without_proposers()
+        return replace(self, layers=(), pattern=alone) if isinstance(alone, Pattern) else None
 
     def planned_calls(self) -> Sequence[PlannedCall]:
         """The pattern's calls, then the report, where it does not make one itself."""

@@ -13,10 +13,12 @@ from mixtura.core.events import Emit
 from mixtura.core.model import Model
 from mixtura.core.roles import Layer, PlannedCall, Proposer
 from mixtura.core.similarity import medoid_index
-from mixtura.core.types import Completion, Request
+from mixtura.core.types import Completion, Json, Request
 from mixtura.engine.final_step import FinalStep
+from mixtura.engine.layer import LayersResult, run_layers
 from mixtura.engine.pattern import Pattern
 from mixtura.patterns.spec import PatternParts
+from mixtura.prompts.synthesis import Synthesis, write_draft
 
 
 class Verdict(NamedTuple):
@@ -87,6 +89,11 @@ class JudgingChooser:
     def name(self) -> str:
         return self.model.name
 
+    @property
+    def proposal_extra(self) -> Json:
+        """Further parameters that the proposals to choose from are asked for with."""
+        return {}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chosen(Pattern):
@@ -137,6 +144,23 @@ class Chosen(Pattern):
             for call in calls
         ]
 
+    async def run_proposers(self, step: FinalStep, synthesis: Synthesis) -> LayersResult:
+        """
+        The last layer's proposals, with what the chooser reads of them. Raises QuorumNotMetError
+        when too few of a layer answer.
+        """
+        asked = step.request
+        if more := self._proposal_extra:
+            asked = replace(asked, extra={**more, **asked.extra})
+        return await run_layers(
+            self.layers, synthesis, step.advice_request, step.emit,
+            to_answer=asked, drafts=step.drafts,
+        )  # fmt: skip
+
+    @property
+    def _proposal_extra(self) -> Json:
+        return self.chooser.proposal_extra if isinstance(self.chooser, JudgingChooser) else {}
+
     async def write_answer(self, step: FinalStep) -> Completion:
         """
         The chosen proposal; the choice is reported as the last step's call. Raises what the chooser
@@ -153,6 +177,9 @@ class Chosen(Pattern):
             verdict = await chooser.choose(step.request, proposals, step.emit_inside)
         else:
             verdict = Verdict(0, "the only one")
+        if self._proposal_extra and not step.request.extra.get("logprobs"):
+            # They were for the chooser: the caller asked for none.
+            step.proposals = tuple(replace(proposal, logprobs=()) for proposal in proposals)
         return step.choose(
             verdict.which, verdict.why, by=name, degraded=verdict.degraded, support=verdict.support
         )
@@ -188,11 +215,10 @@ def build_counted(make: Callable[[Any], Chooser]) -> Callable[[PatternParts], Ch
 
 def with_tool_calls_as_text(proposal: Completion) -> Completion:
     """The proposal with its tool calls as text, for choosers that only compare words."""
-    calls = [f"[calls {c.name} with {c.arguments}]" for c in proposal.message.tool_calls]
-    if not calls:
+    if not proposal.message.tool_calls:
         return proposal
-    content = "\n".join((proposal.text, *calls)).strip()
-    return replace(proposal, message=replace(proposal.message, content=content, tool_calls=()))
+    message = replace(proposal.message, content=write_draft(proposal), tool_calls=())
+    return replace(proposal, message=message)
 
 
 def is_finished(proposal: Completion) -> bool:

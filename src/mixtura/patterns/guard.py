@@ -56,6 +56,10 @@ class Guard(Pattern):
         return self.member or self.layers[-1].proposer_calls[0].model.name
 
     @property
+    def needed_proposer(self) -> str:
+        return self.guarded_member
+
+    @property
     def final_layers(self) -> tuple[str, ...]:
         return (self.aggregator.model.name, self.judge.name)
 

@@ -30,10 +30,10 @@ class Recursive(Pattern):
     The proposals are a population of N. In each of *steps* steps the aggregator writes N new ones,
     each from *subset* of them, drawn without replacement; a vote (*extract*) over the last
     population names the answer. N(T + 1) calls, T + 1 deep. The draw is a hash of the
-    conversation and its seed, so that a run repeats. A call that fails leaves the population
-    smaller; where a whole step fails the vote is over the last population there is; the answer
-    says either in ``degraded``. Raises ValueError without layers, or for a
-    *subset* below 1.
+    conversation and its seed, so that a run repeats. A call that fails leaves its step's population
+    smaller, and the next step writes N again; where a whole step fails the vote is over the last
+    population there is; the answer says either in ``degraded``. Raises ValueError without layers,
+    or for a *subset* below 1.
     """
 
     aggregator: Aggregator

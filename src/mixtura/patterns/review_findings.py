@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 
-from mixtura.core.similarity import cosine_similarity, tfidf_vectors
+from mixtura.core.similarity import cosine_similarity, split_words, tfidf_vectors
 from mixtura.core.types import Completion
 
 Severity = Literal["high", "medium", "low"]
@@ -27,8 +27,24 @@ NEAR_LINES = 2
 """So many lines apart, two findings may still be the same."""
 SAME_WORDS = 0.5
 """Likeness (TF-IDF, cosine) of two findings without a place from which on they are the same."""
-SOME_WORDS = 0.05
-"""The same of two findings at one place: they must have a word in common."""
+NEAR_WORDS = 0.2
+"""The same, of their telling words, of two findings that quote lines near each other."""
+SOME_WORDS = 0.01
+"""The same of two findings that quote one line: they must have a telling word in common."""
+_ORDINARY_WORDS = frozenset({
+    "a", "about", "after", "also", "an", "and", "are", "as", "at", "be", "because", "been",
+    "before", "being", "both", "but", "by", "can", "cannot", "could", "did", "do", "does",
+    "done", "each", "even", "for", "from", "get", "had", "has", "have", "here", "how", "if",
+    "in", "into", "is", "it", "its", "just", "like", "make", "makes", "may", "more", "most",
+    "much", "must", "need", "needs", "never", "no", "nor", "not", "of", "off", "on", "one",
+    "only", "or", "other", "our", "out", "over", "per", "should", "since", "so", "some", "such",
+    "than", "that", "the", "their", "them", "then", "there", "these", "they", "this", "those",
+    "to", "too", "two", "up", "us", "use", "used", "uses", "using", "very", "was", "we", "were",
+    "what", "when", "where", "which", "while", "who", "why", "will", "with", "without", "would",
+    "you", "your",
+})  # fmt: skip
+"""Words that stand in any sentence: sharing one says nothing."""
+_INITIALS = re.compile(r"\b[A-Z][A-Z0-9]+\b")
 
 MAX_BRACES_TRIED = 1000
 """Braces of a reply that are tried as the beginning of an object: each takes time of its own."""
@@ -243,9 +259,9 @@ def merge_findings(
     found: Sequence[tuple[str, Sequence[Finding]]], material: str
 ) -> list[MergedFinding]:
     """
-    The findings of all members (by name), the same ones together: at the same line, give or take
-    two, with a word in common; without a line, in much the same words. What most found is first,
-    then what is gravest.
+    The findings of all members (by name), the same ones together: at the same line with a telling
+    word in common, up to two lines apart with several; without a line, in much the same words.
+    What most found is first, then what is gravest.
     """
     lines = index_lines(material)
     groups: list[MergedFinding] = []
@@ -272,19 +288,37 @@ def _find_same(
 ) -> MergedFinding | None:
     if not groups:
         return None
-    mine, *others = tfidf_vectors([one.problem, *(group.first.problem for group in groups)])
+    findings = [one, *(group.first for group in groups)]
+    words = tfidf_vectors([finding.problem for finding in findings])
+    telling = tfidf_vectors([_telling_words(finding) for finding in findings])
     best: tuple[float, MergedFinding] | None = None
-    for group, vector in zip(groups, others, strict=True):
-        likeness = cosine_similarity(mine, vector)
-        needed = SOME_WORDS if _is_near(place, group.place) else SAME_WORDS
-        if place and group.place and not _is_near(place, group.place):
-            continue
+    for number, group in enumerate(groups, start=1):
+        if place and group.place:
+            if not _is_near(place, group.place):
+                continue
+            rows, needed = telling, SOME_WORDS if place.line == group.place.line else NEAR_WORDS
+        else:
+            rows, needed = words, SAME_WORDS
+        likeness = cosine_similarity(rows[0], rows[number])
         if likeness >= needed and (best is None or likeness > best[0]):
             best = likeness, group
     return best[1] if best else None
 
 
-def _is_near(one: SourceLine | None, other: SourceLine | None) -> bool:
-    if one is None or other is None or one.file != other.file:
-        return False
-    return abs(one.line - other.line) <= NEAR_LINES
+def _telling_words(finding: Finding) -> str:
+    """
+    The words of a finding that say what it is about: no ordinary ones, and of those of up to three
+    letters initials and words of the line that it quotes alone.
+    """
+    named = {*_INITIALS.findall(finding.problem), *split_words(finding.quote)}
+    short = {word.casefold() for word in named}
+    return " ".join(
+        word
+        for word in split_words(finding.problem)
+        # In a script without spaces a letter is a word.
+        if word not in _ORDINARY_WORDS and (len(word) > 3 or word in short or word >= "\u0e00")
+    )
+
+
+def _is_near(one: SourceLine, other: SourceLine) -> bool:
+    return one.file == other.file and abs(one.line - other.line) <= NEAR_LINES

@@ -169,8 +169,16 @@ class PatternSpec:
     """
     count_final_layers: Callable[[Any, int], int] = _count_one_layer
     """Layers after the proposers', of the settings and the number of proposals."""
-    may_stop_early: bool = False
-    """Whether an answer may take fewer calls than are planned where nothing fails."""
+    may_stop_early: bool | Callable[[Any], bool] = False
+    """
+    Whether an answer may take fewer calls than are planned where nothing fails; a function of the
+    settings where it differs from setting to setting.
+    """
+
+    def stops_early(self, settings: Any) -> bool:
+        """`may_stop_early` of these settings."""
+        early = self.may_stop_early
+        return early if isinstance(early, bool) else early(settings)
 
     def check_settings(self, settings: msgspec.Struct, layers: int) -> None:
         """Raises ConfigError where *settings* and the number of proposer layers do not fit."""

@@ -112,7 +112,7 @@ class Switch(Pattern):
         if not groups:
             verdict = fallback_verdict(proposals, "switch found no answer in any proposal")
             return step.choose(verdict.which, verdict.why, degraded=verdict.degraded)
-        weights = weigh_answers(proposals, groups, self.accuracy)
+        weights = weigh_answers(proposals, groups, self.accuracy, asked)
         # Rounded: of equal weights the first answer is taken, not the one that rounding favours.
         best = max(range(len(groups)), key=lambda number: round(weights[number], 12))
         why = f"a weight of {weights[best]:.2f}, the highest of {len(groups)} answers"
@@ -121,19 +121,24 @@ class Switch(Pattern):
 
 
 def weigh_answers(
-    proposals: Sequence[Completion], groups: Sequence[AnswerGroup], accuracy: Mapping[str, float]
+    proposals: Sequence[Completion],
+    groups: Sequence[AnswerGroup],
+    accuracy: Mapping[str, float],
+    asked: Mapping[str, int],
 ) -> list[float]:
     """
-    The weight of each group's answer: the sum over members of p (1 - H / log k) f. A member of one
+    The weight of each group's answer: the sum over members of p (1 - H / log k) f; k the draws that
+    a member was *asked* for, by model name, of which lost ones agree with nothing. A member of one
     draw has no entropy and counts as half sure, so that it neither decides nor is ignored.
     """
     weights = [0.0] * len(groups)
     for model in dict.fromkeys(proposal.model for proposal in proposals):
         mine = {i for i, proposal in enumerate(proposals) if proposal.model == model}
-        shares = [len(mine.intersection(group.positions)) / len(mine) for group in groups]
-        if len(mine) > 1:
+        draws = max(len(mine), asked.get(model, 0))
+        shares = [len(mine.intersection(group.positions)) / draws for group in groups]
+        if draws > 1:
             entropy = -sum(share * math.log(share) for share in shares if share)
-            sure = max(0.0, 1 - entropy / math.log(len(mine)))
+            sure = max(0.0, 1 - entropy / math.log(draws))
         else:
             sure = 0.5
         for number, share in enumerate(shares):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -15,7 +15,7 @@ from mixtura.core.model import Model
 from mixtura.core.roles import PlannedCall
 from mixtura.core.text import pluralize_count, to_one_line
 from mixtura.core.types import Completion, Json, Request, Sampling
-from mixtura.patterns.answer_groups import AnswerReader, group_by_answer
+from mixtura.patterns.answer_groups import AnswerGroup, AnswerReader, group_by_answer
 from mixtura.patterns.choosing import (
     Chosen,
     JudgingChooser,
@@ -33,6 +33,18 @@ from mixtura.prompts.synthesis import truth_prompt
 ONE_TOKEN = Sampling(temperature=0.0, max_tokens=8)
 """The sampling of a verdict of one digit."""
 
+Confidence = Literal["p-true", "tokens", "self-certainty"]
+"""What a proposal's weight is made of."""
+
+TOP_TOKENS = 5
+"""So many of the likeliest tokens are asked for in each place of a proposal."""
+GROUP_TOKENS = 2048
+"""Tokens of a group, of which the least confident one decides: those of the method's authors."""
+LEAST_LOGPROB = -30.0
+"""Some endpoints write -9999 for a token that is all but impossible: one would outweigh a text."""
+BORDA_POWER = 0.5
+"""Of a rank's votes: at 0 all ranks count alike, the higher it is, the more the first decide."""
+
 
 @dataclass(frozen=True, slots=True)
 class Weighted(JudgingChooser):
@@ -42,6 +54,13 @@ class Weighted(JudgingChooser):
     with which *model* says that the proposal is correct, where its endpoint gives
     log-probabilities; elsewhere 1 or 0, as it says. n calls more.
 
+    Two other kinds of *confidence* come from the log-probabilities of the proposals' own tokens
+    and take no call. ``tokens`` (Fu et al. 2025, arXiv 2508.15260): a weight is a proposal's
+    confidence in its least confident group of tokens, a token's being the mean of -log p of the
+    likeliest ones in its place. ``self-certainty`` (Kang et al. 2025, arXiv 2502.18581): by rank in
+    the mean of the same over all tokens, (n - rank + 1) ** 0.5. Where a proposal has none, *model*
+    is asked for all of them after all, and ``degraded`` says so.
+
     A proposal without a verdict has the mean weight of the others; that is said in ``degraded``.
     Of equal sums the first answer is taken, and of those who give it the most probable.
     """
@@ -49,9 +68,15 @@ class Weighted(JudgingChooser):
     extract: Extract | AnswerReader = "text"
     temperature: float = 0.5
     sampling: Sampling = field(default=ONE_TOKEN)
+    confidence: Confidence = "p-true"
+
+    @property
+    def proposal_extra(self) -> Json:
+        """Log-probabilities, where they are weighed."""
+        return {} if self.confidence == "p-true" else {"logprobs": True, "top_logprobs": TOP_TOKENS}
 
     def planned_calls(self, proposals: int) -> Sequence[PlannedCall]:
-        """A call for each proposal."""
+        """A call for each proposal; at most, where their own tokens are weighed."""
         return [PlannedCall(self.model, self.sampling, reads=(i,)) for i in range(proposals)]
 
     async def choose(
@@ -61,6 +86,24 @@ class Weighted(JudgingChooser):
         groups = group_by_answer(proposals, self.extract)
         if not groups:
             return fallback_verdict(proposals, "the vote found no answer in any proposal")
+        if self.confidence == "p-true":
+            return await self._weigh_truths(request, proposals, groups, emit)
+        measured = [token_confidences(proposal) for proposal in proposals]
+        if missing := measured.count(()):
+            said = f"{pluralize_count(missing, 'proposal')} without log-probabilities"
+            verdict = await self._weigh_truths(request, proposals, groups, emit)
+            notice = f"{said}: {self.name} was asked about each one instead"
+            return verdict._replace(degraded=(notice, *verdict.degraded))
+        return self._elect(groups, _weigh_tokens(measured, self.confidence))
+
+    async def _weigh_truths(
+        self,
+        request: Request,
+        proposals: Sequence[Completion],
+        groups: Sequence[AnswerGroup],
+        emit: Emit | None,
+    ) -> Verdict:
+        """The choice by P(True), which *model* is asked for."""
         judges = [
             _TruthJudge(self.model, _parse_truth, [with_tool_calls_as_text(proposal)])
             for proposal in proposals
@@ -73,14 +116,16 @@ class Weighted(JudgingChooser):
         problem += f": {error}" if error else ""
         if not known:
             return fallback_verdict(proposals, problem)
-        weights = weigh_truths(truths, self.temperature)
+        verdict = self._elect(groups, weigh_truths(truths, self.temperature))
+        return verdict._replace(degraded=(problem,)) if missing else verdict
+
+    def _elect(self, groups: Sequence[AnswerGroup], weights: Sequence[float]) -> Verdict:
         # Rounded: of equal sums the first answer is taken, not the one that rounding favours.
         best = max(groups, key=lambda group: round(sum(weights[i] for i in group.positions), 12))
         chosen = max(best.positions, key=weights.__getitem__)
         share = sum(weights[i] for i in best.positions)
         why = f"{share:.0%} of the weight for {to_one_line(best.answer)[:80]}"
-        support = Support("weights", min(share, 1.0))
-        return Verdict(chosen, why, (problem,) if missing else (), support)
+        return Verdict(chosen, why, (), Support("weights", min(share, 1.0)))
 
 
 class _TruthJudge(Judge[float]):
@@ -125,6 +170,44 @@ def weigh_truths(truths: Sequence[float | None], temperature: float) -> list[flo
     return [weight / total for weight in weights]
 
 
+# ---- the confidence in a proposal's own tokens
+
+
+def token_confidences(proposal: Completion) -> tuple[float, ...]:
+    """For each token, the mean of -log p of the likeliest ones in its place; empty without them."""
+    rows = [
+        [max(LEAST_LOGPROB, float(row["logprob"])) for row in token.get("top_logprobs") or ()]
+        for token in proposal.logprobs
+    ]
+    # One token alone says how likely it is, and nothing of what else there was.
+    return tuple(-sum(row) / len(row) for row in rows if len(row) > 1)
+
+
+def least_group_mean(confidences: Sequence[float], size: int = GROUP_TOKENS) -> float:
+    """The mean of the least confident *size* tokens in a row; of all, where there are fewer."""
+    size = min(size, len(confidences))
+    whole = least = math.fsum(confidences[:size])
+    for gone, come in zip(confidences, confidences[size:], strict=False):
+        whole += come - gone
+        least = min(least, whole)
+    return least / size
+
+
+def rank_votes(scores: Sequence[float], power: float = BORDA_POWER) -> list[float]:
+    """The votes of each, (n - rank + 1) ** *power*; equal scores have the same rank."""
+    return [(len(scores) - sum(other > one for other in scores)) ** power for one in scores]
+
+
+def _weigh_tokens(measured: Sequence[Sequence[float]], kind: Confidence) -> list[float]:
+    """Weights from the confidences of each proposal's tokens; 1 in sum."""
+    if kind == "self-certainty":
+        votes = rank_votes([math.fsum(row) / len(row) for row in measured])
+    else:
+        votes = [least_group_mean(row) for row in measured]
+    total = math.fsum(votes)
+    return [vote / total if total > 0 else 1 / len(votes) for vote in votes]
+
+
 def softmax(scores: Sequence[float], temperature: float) -> list[float]:
     """The softmax of scores / *temperature*: weights that add up to 1."""
     top = max(scores)
@@ -136,12 +219,26 @@ class WeightedSettings(msgspec.Struct, frozen=True):
     """The settings of `Weighted` in a file: *softness* is the softmax's temperature."""
 
     extract: str = "text"
+    confidence: Confidence = "p-true"
     softness: Annotated[float, msgspec.Meta(gt=0, le=100)] = 0.5
 
 
 def _make_chooser(judge: Model, parts: PatternParts) -> Weighted:
     settings = parts.settings
-    return Weighted(judge, settings.extract, settings.softness, parts.sampling)
+    return Weighted(judge, settings.extract, settings.softness, parts.sampling, settings.confidence)
+
+
+def _weighs_tokens(settings: Any) -> bool:
+    return settings.confidence != "p-true"
+
+
+def _describe_final_step(settings: WeightedSettings) -> str:
+    by = (
+        "its tokens' log-probabilities"
+        if _weighs_tokens(settings)
+        else "the probability that it is right"
+    )
+    return f"weighs each proposal by {by}: the most weight wins"
 
 
 PATTERN = PatternSpec(
@@ -153,8 +250,9 @@ PATTERN = PatternSpec(
     final_model=FinalModel(
         "judge", "the model that judges how likely a proposal is to be right", ONE_TOKEN
     ),
-    final_step="weighs each proposal by the probability that it is right: the most weight wins",
+    describe_final_step=_describe_final_step,
     role="weighs",
     action="weighs the drafts",
     check=check_extract_setting,
+    may_stop_early=_weighs_tokens,
 )

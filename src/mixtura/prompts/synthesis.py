@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from hashlib import blake2b
 
@@ -55,7 +55,7 @@ def paper(request: Request, proposals: Sequence[Completion]) -> Request:
     if not proposals:
         return request
     numbered = "\n".join(
-        f"{i}. {neutralize_text(p.text)}" for i, p in enumerate(proposals, start=1)
+        f"{i}. {neutralize_text(write_draft(p))}" for i, p in enumerate(proposals, start=1)
     )
     text = fill_placeholders(
         load_text("paper.md"), {"proposals": numbered, "count": str(len(proposals))}
@@ -217,16 +217,28 @@ def limit_length(layout: Synthesis, most: int | None = None) -> Synthesis:
     *layout* with an instruction to write at most *most* words, by default as many as the longest
     proposal has: aggregates are otherwise longer than their sources. It asks, and cuts nothing.
     """
+    return _LengthLimit(layout, most)
 
-    def show(request: Request, proposals: Sequence[Completion]) -> Request:
-        shown = layout(request, proposals)
-        words = most or max((len(split_words(p.text)) for p in proposals), default=0)
+
+def keep_length_limit(layout: Synthesis, synthesis: Synthesis) -> Synthesis:
+    """*layout* in the place of that of *synthesis*, with its limit of length, if it has one."""
+    return replace(synthesis, layout=layout) if isinstance(synthesis, _LengthLimit) else layout
+
+
+@dataclass(frozen=True, slots=True)
+class _LengthLimit:
+    """A layout with an instruction on length behind it."""
+
+    layout: Synthesis
+    most: int | None
+
+    def __call__(self, request: Request, proposals: Sequence[Completion]) -> Request:
+        shown = self.layout(request, proposals)
+        words = self.most or max((len(split_words(p.text)) for p in proposals), default=0)
         if not proposals or not words:
             return shown
         text = fill_placeholders(load_text("length.md"), {"words": str(words)})
         return append_user_text(shown, text.rstrip("\n"))
-
-    return show
 
 
 def keep_turn_order(synthesis: Synthesis) -> Synthesis:
@@ -243,11 +255,19 @@ def keep_turn_order(synthesis: Synthesis) -> Synthesis:
 def _proposals_json(proposals: Sequence[Completion]) -> str:
     rows = [
         # A draft that was cut off must not pass for one whose author meant to end there.
-        f'{{"slot": {slot}, "complete": {json.dumps(p.finish_reason == "stop")},'
-        f' "text": {quote_draft(p.text)}}}'
+        f'{{"slot": {slot}, "complete": {json.dumps(p.finish_reason in ("stop", "tool_calls"))},'
+        f' "text": {quote_draft(write_draft(p))}}}'
         for slot, p in enumerate(proposals, start=1)
     ]
     return "[\n" + ",\n".join(rows) + "\n]"
+
+
+def write_draft(proposal: Completion) -> str:
+    """A proposal's words, and the tools that it calls, as text."""
+    calls = (f"[calls {c.name} with {c.arguments}]" for c in proposal.message.tool_calls)
+    return (
+        "\n".join((proposal.text, *calls)).strip() if proposal.message.tool_calls else proposal.text
+    )
 
 
 MAX_CACHED_QUOTE_CHARS = 16 * 1024

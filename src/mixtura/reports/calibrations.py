@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from mixtura.config.calibrations import CalibrationFile, team_of
+from mixtura.config.calibrations import CalibratedTeam, CalibrationFile, team_of
 from mixtura.config.config import Config
 from mixtura.core.agreement import SupportSource
 from mixtura.core.calibration import CalibrationCurve, CalibrationMethod
@@ -32,10 +32,17 @@ def fit_calibrations(
     """
     A calibration for each mixture that counts, or for *mixtures*; and why others have none.
 
-    Raises ConfigError where there is none at all, with each one's reason.
+    For *mixtures* evaluations of the same team under another name count, too: `select`, `tune` and
+    `compare` name what they try. Raises ConfigError where there is none at all, with each one's
+    reason.
     """
+    every = list(evaluations)
     groups: dict[str, list[LoggedEvaluation]] = {}
-    for one in evaluations:
+    for name in mixtures:
+        team = team_of(config.mixture_spec(name))
+        if tried := [one for one in every if one.name != name and _is_known_as(one, team)]:
+            groups[name] = tried
+    for one in every:
         # Models alone, and the teams that `compare` and `select` make up, are no one's mixtures.
         known = one.pattern != SINGLE_MODEL and one.name in config.registry.mixtures
         if one.name in mixtures if mixtures else known:
@@ -44,9 +51,9 @@ def fit_calibrations(
         raise ConfigError(f"the logs contain no evaluation of {', '.join(missing)}")
     found: list[Fitted] = []
     problems: list[str] = []
-    for name, every in groups.items():
+    for name, logged in groups.items():
         try:
-            found.append(_fit_mixture(config, name, every, method))
+            found.append(_fit_mixture(config, name, logged, method))
         except (ConfigError, ValueError) as error:
             problems.append(f"{name}: {error}")
     if not found:
@@ -56,14 +63,24 @@ def fit_calibrations(
     return found, problems
 
 
+def _is_known_as(one: LoggedEvaluation, team: CalibratedTeam) -> bool:
+    """Whether all is recorded of who answered in *one*, and it is *team*."""
+    recorded = one.pattern != SINGLE_MODEL and one.settings is not None
+    return recorded and _logged_team(one).is_same(team)
+
+
+def _logged_team(one: LoggedEvaluation) -> CalibratedTeam:
+    return CalibratedTeam(one.pattern, one.layers, one.aggregator, one.settings)
+
+
 def _fit_mixture(
     config: Config, name: str, every: Sequence[LoggedEvaluation], method: CalibrationMethod
 ) -> Fitted:
     """Raises ConfigError, ValueError with what its evaluations lack."""
     team = team_of(config.mixture_spec(name))
-    fitting = [one for one in every if (one.pattern, one.layers, one.aggregator) == team]
+    fitting = [one for one in every if _logged_team(one).is_same(team)]
     if not fitting:
-        raise ConfigError("it was evaluated only with other members than it has now")
+        raise ConfigError("it was evaluated only with other members or settings than it has now")
     # One with an agreement report may have the very answers of one without: they count once.
     different = {
         frozenset((a.sample, a.epoch, a.text) for a in one.answers): one for one in fitting
@@ -88,5 +105,7 @@ def _fit_mixture(
     }
     figures = {source: measure_outcomes(rows, source) for source, rows in enough.items()}
     logs = tuple(Path(one.log).name for one in fitting)
-    whole = CalibrationFile(name, *team, time.strftime("%Y-%m-%d"), logs, curves)
+    day = time.strftime("%Y-%m-%d")
+    recorded = dict(team.settings or {})
+    whole = CalibrationFile(name, *team[:3], day, logs, curves, recorded)
     return whole, {"figures": figures}

@@ -11,10 +11,11 @@ import numpy as np
 from mixtura.config.config import Config
 from mixtura.config.plan import MemberSpec, MixtureSpec, PatternChoice
 from mixtura.core.errors import ConfigError, MixturaError
+from mixtura.core.text import pluralize_count, to_one_line
 from mixtura.evals.judges.families import model_families
 from mixtura.evals.log_reader import LoggedEvaluation
 from mixtura.selection.candidates import CandidateAnswers, CandidateCollector
-from mixtura.selection.combining import learn_combiners
+from mixtura.selection.combining import MIN_PROMPTS, learn_combiners
 from mixtura.selection.counting import CountingMixture, DrawTable, Table, counting_mixtures
 from mixtura.selection.draws import build_draw_table
 from mixtura.selection.measurements import (
@@ -93,6 +94,28 @@ def check_tuning(
             f"--patterns: {', '.join(patterns)} need final answers that can be checked: use --task,"
             " or --scoring number or exact, or add mixture"
         )
+    draws = terms.draws_per_candidate
+    if not _have_mixtures(patterns, names, draws):
+        there = f"{pluralize_count(len(names), 'member')}, {pluralize_count(draws, 'answer')} each"
+        raise ConfigError(f"--patterns: no {' or '.join(patterns)} of {there}: {_NEEDS}")
+
+
+_NEEDS = (
+    "vote needs three answers, mux and switch two members with two answers each (--draws), gate"
+    f" three members, combine two, {MIN_PROMPTS} prompts on which they differ and weights that beat"
+    " the best member on prompts that did not teach them"
+)
+
+
+def _have_mixtures(patterns: Sequence[str], names: Sequence[str], draws: int) -> bool:
+    """Whether there is anything to try of *patterns*, with so many answers of each member."""
+    counting = counting_mixtures(names, dict.fromkeys(names, 0.0), draws)
+    return (
+        "mixture" in patterns
+        or any(mixture.pattern in patterns for mixture in counting)
+        or ("combine" in patterns and len(names) > 1)
+        or ("gate" in patterns and len(names) > 2)
+    )
 
 
 @dataclass(slots=True)
@@ -165,11 +188,16 @@ class _Tuning:
                 contenders += self._search_teams(found, roles)
         except SelectionCapError:
             self._team_search.warn_ended_early()
-        if not contenders:
+        if contenders:
+            return contenders
+        if self._team_search.ended_early:
             raise budget_exceeded_error(
                 SelectionCapError("the cap is used up"), "any mixture was measured"
             )
-        return contenders
+        raise MixturaError(
+            f"these answers give no {' or '.join(self.patterns)} to test: {_NEEDS}. The best member"
+            f" so far is {to_one_line(next(iter(roles)))}; other --patterns use the same answers"
+        )
 
     @property
     def _team_search(self) -> TeamSearch:

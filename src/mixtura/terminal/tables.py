@@ -198,7 +198,7 @@ def mixture_diagram(plan: MixtureSpec, mixture: Pattern, width: int) -> Renderab
     A mixture as a picture: its layers from the question down to the answer. *mixture* is that of
     *plan*, of whatever models.
     """
-    calls, spec = mixture.call_count, plan.pattern.spec
+    calls, most = mixture.call_count, plan.pattern.stops_early
     size = mixture.layers[-1].call_count if mixture.layers else 0
     models_read = any(call.reads for call in mixture.final_calls(tuple(range(size))))
     rows: list[RenderableType] = [Text(to_one_line(plan.name), "bold"), Text("   question", "dim")]
@@ -220,7 +220,7 @@ def mixture_diagram(plan: MixtureSpec, mixture: Pattern, width: int) -> Renderab
     rows.append(
         Text(
             f"{pluralize_count(plan.layer_count, 'layer')},"
-            f" {'at most ' if spec.may_stop_early else ''}{pluralize_count(calls, 'call')}"
+            f" {'at most ' if most else ''}{pluralize_count(calls, 'call')}"
             " per answer",
             "bold",
         )
