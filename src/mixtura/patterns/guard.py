@@ -13,7 +13,7 @@ from mixtura.core.roles import Aggregator, Layer, PlannedCall, Proposer
 from mixtura.core.types import Completion, Sampling
 from mixtura.engine.final_step import FinalStep
 from mixtura.engine.pattern import Pattern
-from mixtura.patterns.choosing import finished_positions
+from mixtura.patterns.choosing import fallback_verdict, finished_positions
 from mixtura.patterns.comparisons import compare_pairs
 from mixtura.patterns.ranker import GREEDY_SAMPLING
 from mixtura.patterns.spec import FinalModel, PatternParts, PatternSpec
@@ -28,8 +28,9 @@ class Guard(Pattern):
 
     *member* is the name of a proposer of the last layer, by default its first. Where the
     aggregator fails, the judge fails or gives no verdict, the member's answer goes out, and the
-    answer says so in ``degraded``; where the member failed, the synthesis does. Raises ValueError
-    without layers, or where no proposer has that name.
+    answer says so in ``degraded``; where the member failed, the synthesis does, and where both did,
+    the proposal closest to the others. Raises ValueError without layers, or where no proposer has
+    that name.
     """
 
     aggregator: Aggregator
@@ -71,7 +72,7 @@ class Guard(Pattern):
         return [draft, verdict, verdict]
 
     async def write_answer(self, step: FinalStep) -> Completion:
-        """The synthesis or the member's answer. Raises QuorumNotMetError where neither is there."""
+        """The synthesis or the member's answer; where neither is there, another proposal."""
         own = next(
             (
                 i for i in finished_positions(step.proposals)
@@ -80,7 +81,13 @@ class Guard(Pattern):
             None,
         )  # fmt: skip
         step.announce(self.judge.name)
-        draft = await self._write_draft(step, fails=own is None)
+        draft = await self._write_draft(step)
+        if draft is None and own is None:
+            missing = f"{self.guarded_member} has no answer, and no synthesis was written"
+            verdict = fallback_verdict(step.proposals, missing)
+            return step.choose(
+                verdict.which, verdict.why, by=self.judge.name, degraded=verdict.degraded
+            )
         if draft is None:
             assert own is not None
             return step.choose(own, "the aggregator failed", by=self.judge.name)
@@ -98,8 +105,8 @@ class Guard(Pattern):
         problems = (outcome.problem,) if outcome.problem else ()
         return step.choose(written if better else own, why, by=self.judge.name, degraded=problems)
 
-    async def _write_draft(self, step: FinalStep, *, fails: bool) -> Completion | None:
-        """The synthesis, by the aggregator or a fallback; None where all fail, unless *fails*."""
+    async def _write_draft(self, step: FinalStep) -> Completion | None:
+        """The synthesis, by the aggregator or a fallback; None where all fail."""
         last = self.aggregator
         for model in (last.model, *last.fallbacks):
             layer = Layer((Proposer(model, last.sampling),))
@@ -109,8 +116,6 @@ class Guard(Pattern):
                 )
             except QuorumNotMetError as error:
                 step.add_notices(f"{model.name} failed: {error.causes[0]}")
-                if fails and model is (last.model, *last.fallbacks)[-1]:
-                    raise
             else:
                 return result.proposals[0]
         return None
