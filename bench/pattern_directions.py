@@ -26,12 +26,14 @@ from mixtura.core.model_info import ModelInfo
 from mixtura.core.roles import Aggregator, Layer, Proposer
 from mixtura.core.types import Charge, Completion, Json, Message, Request, Usage, ask
 from mixtura.engine.mixture import Mixture
+from mixtura.patterns.adaptive import Adaptive
 from mixtura.patterns.choosing import Chosen
 from mixtura.patterns.gate import Gate
 from mixtura.patterns.guard import Guard
 from mixtura.patterns.knockout import Knockout
 from mixtura.patterns.mux import Mux
 from mixtura.patterns.recursive import Recursive
+from mixtura.patterns.robust import Robust
 from mixtura.patterns.switch import Switch
 from mixtura.patterns.vote import Vote
 from mixtura.patterns.weighted import Weighted
@@ -46,7 +48,7 @@ DRAWS = 4
 JUDGE_SKILL = 0.75
 SURE = (3.0, 4.0)
 """The mean confidence of a wrong answer's token, and of a right one's; the deviation is 1."""
-RIGHT = "Answer: 0"
+RIGHT, LIE = "Answer: 0", "Answer: 99"
 DRAFTS = re.compile(r"^(=====drafts-\w+=====)\n(\[.*?\])\n\1$", re.MULTILINE | re.DOTALL)
 
 
@@ -100,6 +102,13 @@ class Double:
         if any(right) and self._rng.random() < self._writing:
             return RIGHT
         return drafts[int(self._rng.integers(len(drafts)))]
+
+
+class Liar(Double):
+    """Where it reads no drafts it says what is wrong, the same each time."""
+
+    def _reply(self, whole: str, drafts: list[str]) -> str:
+        return super()._reply(whole, drafts) if drafts else LIE
 
 
 class Measured(NamedTuple):
@@ -160,6 +169,15 @@ def measure_patterns(team: Team) -> dict[str, Measured]:
     def guard(d: list[Double]) -> Model:
         return Guard(layers=layer(d), aggregator=Aggregator(d[0]), judge=d[1])
 
+    def deceived(kind: type[Mixture | Robust], **more: object) -> object:
+        def build(d: list[Double]) -> Model:
+            liar = Liar("liar", team.labels[:, 3], 0.0, seed=9)
+            d[3:] = [liar]  # in the list, its calls are counted
+            members = tuple(map(Proposer, d))
+            return kind(layers=(Layer(members),), aggregator=Aggregator(d[0]), **more)
+
+        return build
+
     def recursive(steps: int) -> object:
         return lambda d: Recursive(
             layers=layer(d), aggregator=Aggregator(d[0]), subset=3, steps=steps, extract="number"
@@ -181,6 +199,12 @@ def measure_patterns(team: Team) -> dict[str, Measured]:
     run("guard, weak", WEAK, guard)
     run("gate, strong", STRONG, lambda d: Gate(
         layers=layer(d[1:]), aggregator=Aggregator(d[0]), extract="number"))  # fmt: skip
+    run("synthesis, one lies", STRONG, deceived(Mixture))
+    run("robust, one lies", STRONG, deceived(Robust, extract="number"))
+    run("synthesis, 4 layers", STRONG, lambda d: Mixture(
+        layers=layer(d) * 4, aggregator=Aggregator(d[0])))  # fmt: skip
+    run("adaptive, 4 layers", STRONG, lambda d: Adaptive(
+        layers=layer(d) * 4, aggregator=Aggregator(d[0]), extract="number"))  # fmt: skip
     run("recursive, 1 step", 0.5, recursive(1))
     run("recursive, 3 steps", 0.5, recursive(3))
     return found
@@ -198,8 +222,16 @@ CLAIMS = (
     ("best member", "synthesis, weak", "a weak aggregator loses (mesh-llm's experiments)"),
     ("guard, weak", "synthesis, weak", "a guard takes back what a weak aggregator loses"),
     ("gate, strong", "best member", "a gate keeps a mixture's gain (arXiv 2602.19509)"),
+    ("robust, one lies", "synthesis, one lies", "robust loses less to a liar (arXiv 2503.05856)"),
     ("recursive, 3 steps", "recursive, 1 step", "more steps gain (arXiv 2509.26626)"),
 )
+
+
+SAVINGS = (
+    ("switch", "mux", "switch asks less than mux (arXiv 2504.00762)"),
+    ("adaptive, 4 layers", "synthesis, 4 layers",
+     "layers that stop when nothing changes ask less (arXiv 2411.03284, 2505.24442)"),
+)  # fmt: skip
 
 
 def main() -> None:
@@ -214,8 +246,11 @@ def main() -> None:
     for better, worse, claim in CLAIMS:
         gain = 100 * (found[better].score - found[worse].score)
         print(f"{'yes' if gain > 0 else 'NO':4}{gain:+6.1f} points  {claim}")
-    fewer = found["switch"].calls < found["mux"].calls
-    print(f"{'yes' if fewer else 'NO':4}{'':14}switch asks less than mux (arXiv 2504.00762)")
+    for less, more, claim in SAVINGS:
+        fewer = found[less].calls < found[more].calls
+        print(f"{'yes' if fewer else 'NO':4}{'':14}{claim}")
+    lost = 100 * (found["synthesis, 4 layers"].score - found["adaptive, 4 layers"].score)
+    print(f"{'yes' if lost < 1 else 'NO':4}{-lost:+6.1f} points  and loses less than one point")
     print(json.dumps({name: measured._asdict() for name, measured in found.items()}))
 
 
