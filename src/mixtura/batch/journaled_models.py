@@ -61,8 +61,7 @@ class JournaledModels:
     def window_of(self, processes: int) -> int:
         """Rows under way in all of so many processes, each with the models that run within it."""
         places = sum(
-            (one.limits.concurrency or self._concurrency)
-            * (processes if one.of_one_process else 1)
+            (one.limits.concurrency or self._concurrency) * (processes if one.of_one_process else 1)
             for one in self.limiters
         )
         return min(max(WINDOW_PER_CALL * (places or self._concurrency), 1), MAX_WINDOW)
