@@ -32,14 +32,7 @@ USUAL_REPLICAS = 4
 
 def serve_on_cluster(config: Config, host: str, port: int, options: ServeOptions) -> int:
     """Serve until a signal comes. Raises ConfigError where that cannot be begun."""
-    if options.replicas is not None and options.least_replicas > options.replicas:
-        raise click.UsageError("--least-replicas is more than --replicas.")
-    Authenticator(config.serve, host, config.store)  # what it refuses is said before all starts
-    if options.address is not None and config.store.name.startswith("/"):
-        raise ConfigError(
-            "--address needs a store that all machines use, for runs, responses and daily"
-            " caps: set `store` to a PostgreSQL address"
-        )
+    _check_options(config, host, options)
     start_logging()
     prepare_first_answer(config)
     # What Ray Serve left on a cluster may listen there still, and is ended first.
@@ -85,6 +78,18 @@ def serve_on_cluster(config: Config, host: str, port: int, options: ServeOptions
         with suppress(KeyboardInterrupt):
             stop_serving(APP_NAME)
     return 0
+
+
+def _check_options(config: Config, host: str, options: ServeOptions) -> None:
+    """Raise click.UsageError or ConfigError for what cannot be served so, before all starts."""
+    if options.replicas is not None and options.least_replicas > options.replicas:
+        raise click.UsageError("--least-replicas is more than --replicas.")
+    Authenticator(config.serve, host, config.store)
+    if options.address is not None and config.store.name.startswith("/"):
+        raise ConfigError(
+            "--address needs a store that all machines use, for runs, responses and daily"
+            " caps: set `store` to a PostgreSQL address"
+        )
 
 
 def _wait_for_signal() -> None:
