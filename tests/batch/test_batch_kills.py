@@ -56,6 +56,8 @@ def kill_batches(desk, least, *, faulty):  # noqa: F811
             kills += some
             seed += 1
             again = len(upstream.records) - asked - 3 * len(names)
+            paid = sum(one.billed and one.status == "whole" for one in upstream.records[asked:])
+            assert paid - 3 * len(names) <= end["lost_calls"], "no kept answer is paid again"
             answered = [line["custom_id"] for line in read_lines(desk.folder / "out.jsonl")]
             failed = []
             if end["failed"]:

@@ -7,7 +7,7 @@ import pytest
 
 from mixtura import Completion, Message, ask
 from mixtura.billing.spending_caps import Spend
-from mixtura.cluster.dollar_leases import DollarOwner, LeasedBudget, LeasedCap
+from mixtura.cluster.dollar_leases import DollarOwner, DollarUse, LeasedBudget, LeasedCap
 from mixtura.cluster.leases import LimitOwner, SharedQuantity
 from mixtura.core.errors import BudgetExceededError, RateLimitedError, UnavailableError
 from mixtura.engine.endpoint_lease import EndpointUse
@@ -217,3 +217,46 @@ def test_errors_keep_what_they_are_when_they_cross_processes(error):
     (cause,) = read.causes
     assert (type(cause), str(cause)) == (type(error), str(error))
     assert (cause.retry_after, cause.status) == (error.retry_after, error.status)
+
+
+def test_a_question_that_comes_again_is_lent_nothing_twice():
+    owner, cap = DollarOwner(10.0), LeasedCap("the batch", 10.0)
+
+    async def asks():
+        waits = asyncio.create_task(cap.wait_for_room(2.0))
+        await asyncio.sleep(0)
+        use = cap.current_use()
+        first = owner.lend("w", use)
+        assert owner.lend("w", use) == first, "its response was lost on the way"
+        cap.apply_lease(first)
+        assert await waits
+        owner.lend("other", DollarUse(0.0, 0.0, 0.0, needed=9.0, number=1))
+        cap.apply_lease(owner.lend("w", cap.current_use()))
+        returned = cap.current_use()
+        assert returned.returned == first.more, "another needs it"
+        for _ in range(3):
+            owner.lend("w", returned)
+
+        use = DollarUse(0.0, 0.0, 0.0, needed=10.0, number=2)
+        assert owner.lend("other", use).more == 10.0, "it was returned once"
+
+    run(asks())
+
+
+def test_what_a_worker_of_a_lost_machine_was_lent_counts_as_spent():
+    owner = DollarOwner(10.0)
+    lost, alive = LeasedCap("the batch", 10.0), LeasedCap("the batch", 10.0)
+
+    async def asks():
+        waits = asyncio.create_task(lost.wait_for_room(6.0))
+        await asyncio.sleep(0)
+        lost.apply_lease(owner.lend("lost", lost.current_use()))
+        assert await waits
+        owner.settle_dead("lost", None)
+        waits = asyncio.create_task(alive.wait_for_room(5.0))
+        await asyncio.sleep(0)
+        alive.apply_lease(owner.lend("alive", alive.current_use()))
+        alive.apply_lease(owner.lend("alive", alive.current_use()))
+        assert not await waits, "there are no 5 dollars of which it is known that nobody spent them"
+
+    run(asks())

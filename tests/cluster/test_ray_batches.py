@@ -108,7 +108,7 @@ def test_fifty_kills_of_workers_and_twenty_of_the_driver_lose_nothing(desk):  # 
             workers, drivers, batches = workers + some, drivers + ended, batches + 1
             again = len(upstream.records) - asked - 3 * len(names)
             check_whole(desk, names, calm)
-            assert 0 <= again <= end["lost_calls"]
+            assert 0 <= again <= end["lost_calls"] <= 4 * CONCURRENCY * (some + ended)
             lost, repeated = lost + end["lost_calls"], repeated + again
             print(
                 f"{workers} kills of workers and {drivers} of drivers in {batches} batches,"

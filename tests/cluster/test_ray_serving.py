@@ -75,6 +75,8 @@ def test_replicas_share_the_limits_of_endpoints_and_of_keys(desk):  # noqa: F811
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=120)
         assert process.returncode == 0, err
+        assert err.count(b" INFO    POST /v1/chat/completions 200 ") == 40 + answered
+        assert b"mx-ann" not in err
 
 
 def most_at_once(records):

@@ -3,11 +3,13 @@
 import asyncio
 import shutil
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
 
 from mixtura.batch.call_journal import CallJournal, in_flight_path
-from mixtura.cluster.messages import RowTask, WorkerSetup
+from mixtura.batch.journaled_models import JournaledModels
+from mixtura.cluster.messages import KeptPart, RowTask, WorkerSetup
 from mixtura.cluster.owner import LeaseOwner
 from mixtura.cluster.row_worker import RowWorker
 from mixtura.cluster.worker_journals import (
@@ -16,12 +18,19 @@ from mixtura.cluster.worker_journals import (
     merge_left_journals,
     workers_folder,
 )
-from mixtura.cluster.worker_models import describe_documents
+from mixtura.cluster.worker_models import (
+    describe_documents,
+    name_limiters,
+    read_worker_config,
+)
 from mixtura.config.config import load
+from mixtura.core.errors import StoreDamagedError
 from mixtura.core.types import ask
+from mixtura.storage.batch_journal import KeptCall, SpentAmount
 from tests.conftest import run
 from tests.support.batch_sessions import price
 from tests.support.batches import steady, team_toml
+from tests.support.tiny_gguf import written
 from tests.support.upstream import Script, running
 
 
@@ -203,3 +212,92 @@ def test_a_worker_that_cannot_be_built_says_why(tmp_path):
         assert "mixtura.toml" in str(said)
 
     run(work())
+
+
+def test_a_worker_knows_the_keys_that_were_saved_on_its_machine(tmp_path, monkeypatch):
+    async def work():
+        monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+        monkeypatch.delenv("TEAM_KEY", raising=False)
+        (tmp_path / "config" / "mixtura").mkdir(parents=True)
+        (tmp_path / "config" / "mixtura" / "keys.env").write_text("TEAM_KEY=key-of-the-team-1\n")
+        with (
+            running(steady()) as upstream,
+            closing(CallJournal(tmp_path / "journal", price)) as calls,
+        ):
+            setup = make_setup(tmp_path, upstream)
+            text = setup.documents[0][0].replace("retries", 'api_key_env = "TEAM_KEY"\nretries')
+            worker = RowWorker(replace(setup, documents=((text, "mixtura.toml"),)), OwnerHere())
+            assert await worker.start() == worker.name
+            await worker.add_rows(make_tasks(1))
+            answers, _ = await take_answers(worker, MergedJournal(calls), 1)
+            await worker.finish(0)
+
+        assert answers[0].completion is not None
+        assert "key-of-the-team-1" not in repr(setup)
+
+    run(work())
+
+
+def test_a_mixture_of_the_file_is_not_replaced_by_a_saved_one_of_its_name(tmp_path):
+    with running(steady()) as upstream:
+        saved = '[mixtures.team]\naggregator = "a"\nlayers = [["b"]]\n'
+        (tmp_path / "mixtura.saved.toml").write_text(saved)
+        setup = make_setup(tmp_path, upstream)
+
+        read = read_worker_config(setup)
+
+    assert len(setup.documents) == 2
+    team = read.mixture_spec("team")
+    assert (team.layers, team.aggregator) == (setup.plan.layers, setup.plan.aggregator)
+
+
+def test_each_worker_has_all_of_a_model_that_runs_within_it(tmp_path):
+    written(tmp_path / "small.gguf")
+    own = '[models.own]\nmodel = "small.gguf"\ncontext = 512\n'
+    with (
+        running(steady()) as upstream,
+        closing(CallJournal(tmp_path / "journal", price)) as calls,
+    ):
+        setup = make_setup(tmp_path, upstream)
+        text = setup.documents[0][0].replace('["a", "b"]', '["a", "own"]') + own
+        models = JournaledModels(8)
+        models.calls = calls
+        sent = replace(setup, documents=((text, "mixtura.toml"),))
+        config = read_worker_config(sent, models)
+        config.build_runnable(config.mixture_spec("team"))
+
+        shared = name_limiters(models)
+
+    assert len(models.limiters) == 2
+    assert [name.split()[1].split(":")[0] for name in shared] == ["127.0.0.1"]
+    one, ten = models.window_of(1), models.window_of(10)
+    assert ten - one == 9 * 2 * 8, "and rows for all of them"
+
+
+def test_a_part_whose_merge_is_called_off_counts_once(tmp_path):
+    async def work():
+        with closing(CallJournal(tmp_path / "journal", price)) as calls:
+            merged = MergedJournal(calls)
+            spent = SpentAmount("answer", "a", 1, 10, 10, 2.0, 0)
+            part = KeptPart("w.journal", [KeptCall(1, b"k" * 20, b"{}")], [spent])
+            merging = asyncio.create_task(merged.merge(part))
+            await asyncio.sleep(0)
+            merging.cancel()
+            await asyncio.gather(merging, return_exceptions=True)
+            await merged.merge(part)
+            await calls.writer.run_job(lambda: None)
+
+            assert calls.journal.count_calls() == calls.made == 1
+            assert [one.dollars for one in calls.journal.read_spent()] == [2.0]
+
+    run(work())
+
+
+def test_a_journal_that_does_not_say_how_far_others_are_merged_is_damaged(tmp_path):
+    with closing(CallJournal(tmp_path / "journal", price)) as calls:
+        calls.journal.write(settings={"worker:w.journal": "[1, ["})
+    with (
+        closing(CallJournal(tmp_path / "journal", price)) as calls,
+        pytest.raises(StoreDamagedError, match="is damaged: move it away"),
+    ):
+        MergedJournal(calls)

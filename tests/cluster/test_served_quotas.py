@@ -9,8 +9,11 @@ import pytest
 from mixtura.cluster import served_replicas
 from mixtura.cluster.served_replicas import RemoteQuota, ServeOwner
 from mixtura.config.config import load
+from mixtura.engine.endpoint_lease import EndpointUse
+from mixtura.models.wrappers.rate_limit import RateLimits
 from mixtura.server.app import make_app
 from tests.conftest import run
+from tests.support.call_models import Clock
 from tests.support.serving import team
 from tests.support.upstream import Script, upstream_fixture
 
@@ -94,3 +97,22 @@ def test_where_nobody_counts_a_request_is_refused_as_one_to_try_again(
     for one in found:
         assert (one.status_code, one.json()["error"]["code"]) == (503, "quota_unavailable")
         assert int(one.headers["retry-after"]) >= 1
+
+
+def test_what_a_replica_that_ended_was_lent_goes_to_the_others():
+    clock = Clock()
+    owner, limits = ServeOwner(clock), {"here": RateLimits(concurrency=4)}
+    busy = EndpointUse(0, 9, 0, 0, 0, 0, 0, 0.0)
+
+    def lend(name):
+        leases, _ = owner.lend(name, limits, {"here": busy})
+        return leases["here"].concurrency
+
+    for number in range(8):  # as replicas come and go with the load
+        for _ in range(3):
+            lend("stays")
+            lend(f"goes {number}")
+        clock.now += 1.0
+    clock.now += 31.0
+
+    assert lend("stays") == 4

@@ -26,7 +26,7 @@ from mixtura.config.config import load
 from mixtura.core.errors import ConfigError
 from mixtura.core.types import Message, Request
 from tests.support.batches import read_lines, steady, team_toml, write_rows
-from tests.support.clusters import ClusterHere
+from tests.support.clusters import ActorDiedHereError, ClusterHere
 from tests.support.upstream import running
 
 
@@ -178,6 +178,78 @@ def test_where_the_owner_of_a_cap_is_gone_nothing_more_is_spent_and_the_batch_sa
                 with pytest.raises(ConfigError, match=r"--max-cost.* is gone .*same command again"):
                     await asyncio.wait_for(row, 120)
                 await pool.end()
+
+    asyncio.run(work())
+
+
+class LostCluster(OwnedCluster):
+    """The machine of its first worker is gone together with it."""
+
+    def __init__(self):
+        super().__init__()
+        self.forgotten = []
+
+    def start_actor(self, kind, *arguments, **more):
+        actor = super().start_actor(kind, *arguments, **more)
+        if kind is LeaseOwner:
+            forget = actor.inside.forget_worker
+
+            def forget_worker(*what):
+                self.forgotten.append(what)
+                forget(*what)
+
+            actor.inside.forget_worker = forget_worker
+        elif len(self.workers) == 1:
+            start = actor.inside.start_on_node
+
+            async def start_there():
+                return (await start())[0], "there"
+
+            actor.inside.start_on_node = start_there
+        return actor
+
+    async def call_on_node(self, *_):
+        raise ActorDiedHereError
+
+
+def test_what_workers_of_a_machine_that_is_gone_have_spent_is_not_taken_for_nothing(tmp_path):
+    async def work():
+        cluster = LostCluster()
+        with running(steady()) as upstream:
+            async with open_pool(tmp_path, upstream, cluster, max_cost=1.0) as pool:
+                name = cluster.workers[0].inside.name
+                cluster.end_actor(cluster.workers[0])
+                await cluster.workers[0].inside.finish(0)
+                row = pool.answer_row(bytes(8) + b"0", question("0"))
+                answer = await asyncio.wait_for(row, 120)
+                assert answer.completion is not None, "another worker answers it"
+                assert cluster.forgotten == [(name, None)]
+                await pool.end()
+
+    asyncio.run(work())
+
+
+class BrokenCluster(ClusterHere):
+    """Nothing can be asked of its workers, and nobody says that they died."""
+
+    def start_actor(self, kind, *arguments, **more):
+        actor = super().start_actor(kind, *arguments, **more)
+        if kind is RayRowWorker:
+            self.end_actor(actor)
+        return actor
+
+    def is_dead(self, error):
+        return False
+
+
+def test_a_cluster_that_fails_at_the_start_is_told_in_words(tmp_path):
+    async def work():
+        with (
+            running(steady()) as upstream,
+            pytest.raises(ConfigError, match="the cluster failed: "),
+        ):
+            async with open_pool(tmp_path, upstream, BrokenCluster()):
+                pass
 
     asyncio.run(work())
 

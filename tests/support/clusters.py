@@ -53,7 +53,6 @@ class ClusterHere:
     """What a pool needs of a ``RayCluster``."""
 
     own_node = "here"
-    cores = 64.0
 
     def __init__(self) -> None:
         self.workers: list[ActorHere] = []

@@ -56,7 +56,14 @@ class JournaledModels:
         """Rows under way, so that every endpoint has enough to do."""
         if self.provider_batches is not None and self.provider_batches.used:
             return BATCHED_WINDOW
-        places = sum(one.limits.concurrency or self._concurrency for one in self.limiters)
+        return self.window_of(1)
+
+    def window_of(self, processes: int) -> int:
+        """Rows under way in all of so many processes, each with the models that run within it."""
+        places = sum(
+            (one.limits.concurrency or self._concurrency) * (processes if one.of_one_process else 1)
+            for one in self.limiters
+        )
         return min(max(WINDOW_PER_CALL * (places or self._concurrency), 1), MAX_WINDOW)
 
     def endpoints(self) -> tuple[EndpointProgress, ...]:

@@ -22,15 +22,22 @@ from mixtura.cli.common import needed_models
 from mixtura.cluster.cluster_models import ClusterModel, ClusterModels
 from mixtura.cluster.leases import lease_seconds
 from mixtura.cluster.messages import WorkerSetup
-from mixtura.cluster.model_engines import start_model_engines, stop_model_engines
-from mixtura.cluster.ray_cluster import RayCluster, open_cluster
-from mixtura.cluster.worker_journals import MergedJournal, merge_left_journals, workers_folder
+from mixtura.cluster.model_engines import APP_NAME, start_model_engines
+from mixtura.cluster.ray_cluster import open_cluster, stop_serving
+from mixtura.cluster.worker_journals import (
+    MergedJournal,
+    known_folders,
+    merge_left_journals,
+    remember_folder,
+    workers_folder,
+)
 from mixtura.cluster.worker_models import describe_documents
 from mixtura.cluster.worker_pool import WorkerPool
 from mixtura.config.config import Config
 from mixtura.config.plan import MixtureSpec
 from mixtura.core.errors import ConfigError
 from mixtura.core.model import Model
+from mixtura.core.text import pluralize_count
 from mixtura.models.wrappers.budget_queue import BudgetQueued, InFlight
 
 T = TypeVar("T")
@@ -114,9 +121,10 @@ def merge_left_calls(
     config: Config, calls: CallJournal, files: BatchFiles, options: EngineOptions
 ) -> None:
     """Take in what killed workers left on this machine, whatever answers now. Raises StoreError."""
-    folder = find_journals_folder(files.journal, options.worker_folder)
-    if folder.is_dir():
-        merge_left_journals(MergedJournal(calls), folder, config.usage_cost)
+    own = find_journals_folder(files.journal, options.worker_folder)
+    for folder in dict.fromkeys((own, *map(Path, known_folders(calls)))):
+        if folder.is_dir():
+            merge_left_journals(MergedJournal(calls), folder, config.usage_cost)
 
 
 @contextmanager
@@ -130,8 +138,11 @@ def open_pool(
 ) -> Generator[ClusterEngine]:
     """Workers that answer for the length of the block. Raises ConfigError."""
     _check_caps(config, options)
-    local = _has_local_models(config, plan)
-    cores = options.worker_cores or (LOCAL_MODEL_CORES if local else 1)
+    if any(one.limits.one_model for one in models.limiters) and options.workers != 1:
+        raise ConfigError(
+            "`one_model` in `limits` holds within one process only: leave --engine ray out, or give"
+            " --workers 1"
+        )
     setup = WorkerSetup(
         version=version("mixtura"),
         documents=describe_documents(config),
@@ -143,24 +154,29 @@ def open_pool(
         max_cost=options.max_cost,
         reuses=options.dedupe,
     )
+    cores = options.worker_cores or (LOCAL_MODEL_CORES if _has_local_models(config, plan) else 1)
     own = options.workers * cores if options.workers is not None else None
     with open_cluster(options.address, own) as cluster:
-        workers = options.workers or _default_workers(cluster, cores)
-        if workers * cores > cluster.cores:
+        if options.worker_cores is None:
+            cores = min(cores, max(1, int(cluster.most_cores)))
+        workers = options.workers or max(1, cluster.count_places(cores))
+        if workers > cluster.count_places(cores):
             raise ConfigError(
-                f"{workers} workers with {cores} cores each need {workers * cores} cores, and the"
-                f" cluster has {cluster.cores:.0f}: give fewer --workers or --worker-cores"
+                f"{pluralize_count(workers, 'worker')} with {pluralize_count(cores, 'core')} each"
+                f" do not fit on the cluster, which has {cluster.describe_cores()}: give fewer"
+                " --workers or --worker-cores"
             )
         if options.start_vllm:
             start_model_engines(cluster, _vllm_models(config, plan))
         setup = replace(setup, lease_seconds=lease_seconds(workers))
+        remember_folder(calls, setup.journals)
         pool = WorkerPool(cluster, calls, setup, workers, cores)
         models.use_pool(pool)
         try:
             yield ClusterEngine(plan.name, pool)
         finally:
             if options.start_vllm:
-                stop_model_engines()
+                stop_serving(APP_NAME)
 
 
 def _check_caps(config: Config, options: EngineOptions) -> None:
@@ -177,10 +193,6 @@ def _check_caps(config: Config, options: EngineOptions) -> None:
             "daily caps in [budget] apply to all machines only with a PostgreSQL store: set"
             " `store`, or leave --address out"
         )
-
-
-def _default_workers(cluster: RayCluster, cores: int) -> int:
-    return max(1, int(cluster.cores // cores))
 
 
 def find_journals_folder(journal: Path, folder: str | Path | None) -> Path:

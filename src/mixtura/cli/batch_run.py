@@ -123,7 +123,7 @@ def run_batch(options: BatchOptions) -> int:
     """
     if options.column and options.template:
         raise click.UsageError("--column and --template each say what the prompt is: give one.")
-    if options.provider_batch is None and options.within is not None:
+    if options.provider_batch in (None, "off") and options.within is not None:
         raise click.UsageError("--within is for --provider-batch auto or only: give that, too.")
     with ExitStack() as stack:
         files = _find_files(options, stack)
@@ -270,13 +270,13 @@ def _run(
     calls = CallJournal(files.journal, config.usage_cost, reuses=options.dedupe)
     stack.callback(calls.close)
     models.calls = calls
+    merge_left_calls(config, calls, files, options)  # first: the cap counts what they have cost
     caps: list[RunCap] = []
     if options.max_cost is not None:
         cap = RunCap("the batch", options.max_cost, spent=Spend(calls.dollars))
         caps.append(cap)
     config.asks_in_batches = options.provider_batch == "only"
     model = config.build_runnable(plan, deadline=options.deadline, caps=caps)
-    merge_left_calls(config, calls, files, options)
     source = batch_input.source
     command = _describe_command(config, plan, models, source, options)
     start = find_resume_point(

@@ -145,16 +145,16 @@ def _serve(options: ServeOptions) -> int:
         config, host=where, max_cost=options.max_cost, deadline=options.deadline,
         access_log=options.access_log, log_content=options.log_content,
     )  # fmt: skip
-    _start_logging()
+    start_logging()
     listening = _listening_socket(addresses[0])
-    _prepare_first_answer(config)
+    prepare_first_answer(config)
     sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
     gc.collect()
     gc.freeze()  # what is here now stays: no collection need look at it again
     return _run_server(app, listening, where, config)
 
 
-def _start_logging() -> None:
+def start_logging() -> None:
     """A server tells what it does unless it was asked for less; the rest keeps its level."""
     chosen = logging.getLogger(ROOT).level
     if not chosen:
@@ -214,7 +214,7 @@ def _listening_socket(resolved: _Address) -> socket.socket:
     return listening
 
 
-def _prepare_first_answer(config: Config) -> None:
+def prepare_first_answer(config: Config) -> None:
     """
     What the first answer would wait for: the embedded model, the list of prices.
 

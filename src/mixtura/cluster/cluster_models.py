@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import replace
 
 from mixtura.batch.journaled import CURRENT_ROW
-from mixtura.batch.journaled_models import MAX_WINDOW, JournaledModels
+from mixtura.batch.journaled_models import JournaledModels
 from mixtura.batch.outcome import EndpointProgress
 from mixtura.cluster.worker_pool import WorkerPool
 from mixtura.core.events import Emit
@@ -38,13 +38,13 @@ class ClusterModels(JournaledModels):
 
     def use_pool(self, pool: WorkerPool) -> None:
         """Once the mixture is built: from now on the workers' calls are what there is."""
-        self._window = super().window
+        self._window = self.window_of(pool.worker_count)
         self._pool = pool
         self.limiters = {PoolRateLimiter(pool): "workers"}
 
     @property
     def window(self) -> int:
-        return min(self._window, MAX_WINDOW)
+        return self._window
 
     def endpoints(self) -> tuple[EndpointProgress, ...]:
         return self._pool.endpoints() if self._pool is not None else ()

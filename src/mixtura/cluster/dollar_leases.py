@@ -23,13 +23,15 @@ _TINY = 1e-12
 class DollarUse(NamedTuple):
     """
     What a worker says of its dollars: *spent*, *held* by rows under way, *returned* of its lease
-    since it said so last, and *needed* for a row that waits (0 where none does).
+    since it said so last, and *needed* for a row that waits (0 where none does). *number* counts
+    what it says: a question that comes again, since its response was lost, changes nothing.
     """
 
     spent: float
     held: float
     returned: float
     needed: float
+    number: int
 
 
 class DollarLease(NamedTuple):
@@ -52,8 +54,17 @@ class DollarOwner:
     total: float
     _lent: dict[str, float] = field(default_factory=dict[str, float], init=False)
     _uses: dict[str, DollarUse] = field(default_factory=dict[str, DollarUse], init=False)
+    _last: dict[str, DollarLease] = field(default_factory=dict[str, DollarLease], init=False)
+    """What each worker was told last."""
 
     def lend(self, worker: str, use: DollarUse) -> DollarLease:
+        """What *worker* is lent in response to *use*, once for each of its numbers."""
+        before = self._uses.get(worker)
+        if before is None or before.number != use.number:
+            self._last[worker] = self._lend_more(worker, use)
+        return self._last[worker]
+
+    def _lend_more(self, worker: str, use: DollarUse) -> DollarLease:
         self._lent[worker] = self._lent.get(worker, 0.0) - use.returned
         self._uses[worker] = use
         wanted = any(one.needed for name, one in self._uses.items() if name != worker)
@@ -68,11 +79,15 @@ class DollarOwner:
         self._lent[worker] += more
         return DollarLease(more, wanted)
 
-    def settle_dead(self, worker: str, spent: float) -> None:
-        """It is gone, and has spent so much: the rest of its lease is free."""
+    def settle_dead(self, worker: str, spent: float | None) -> None:
+        """
+        It is gone, and has spent so much: the rest of its lease is free. None: it may have spent
+        all of that.
+        """
         if worker in self._lent:
+            spent = self._lent[worker] if spent is None else spent
             self._lent[worker] = spent
-            self._uses[worker] = DollarUse(spent, 0.0, 0.0, 0.0)
+            self._uses[worker] = self._uses[worker]._replace(spent=spent, held=0.0, needed=0.0)
 
     def _nothing_comes_back(self) -> bool:
         """Nowhere is a row under way, and every worker has returned what it does not use."""
@@ -101,7 +116,7 @@ class LeasedCap:
         self._lent = RunCap(name, 0.0)
         self._returned = 0.0
         self._needed: dict[int, float] = {}
-        self._count = 0
+        self._count = self._uses_told = 0
         self._changed = asyncio.Event()
         self._exhausted = float("inf")
         """Dollars of which it is known that there are not so many."""
@@ -126,7 +141,9 @@ class LeasedCap:
         spent = self._lent.spent.dollars
         held = max(0.0, self._lent.committed_spend.dollars - spent)
         returned, self._returned = self._returned, 0.0
-        return DollarUse(spent, held, returned, max(self._needed.values(), default=0.0))
+        needed = max(self._needed.values(), default=0.0)
+        self._uses_told += 1
+        return DollarUse(spent, held, returned, needed, self._uses_told)
 
     def apply_lease(self, lease: DollarLease) -> None:
         whole = self._lent.dollars or 0.0

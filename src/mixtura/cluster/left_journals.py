@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,37 +46,60 @@ def remove_left_here(setup: WorkerSetup, name: str) -> None:
 
 
 class LeftJournals:
-    """Merges what dead workers of a batch have left, wherever that is."""
+    """
+    Merges what dead workers of a batch have left, wherever that is. *folders*: where workers of
+    earlier runs had their journals, on each machine.
+    """
 
-    def __init__(self, cluster: RayCluster, setup: WorkerSetup, merged: MergedJournal) -> None:
+    def __init__(
+        self,
+        cluster: RayCluster,
+        setup: WorkerSetup,
+        merged: MergedJournal,
+        folders: Sequence[str] = (),
+    ) -> None:
         self._cluster = cluster
         self._setup = setup
         self._merged = merged
+        self._folders = folders
 
-    async def merge_left(
-        self, node: str, only: Sequence[str] = (), *, earlier: bool = False
-    ) -> None:
+    async def merge_earlier(self, node: str) -> None:
+        """Merge and remove what earlier runs left on a machine. Raises StoreError."""
+        for folder in dict.fromkeys((*self._folders, self._setup.journals)):
+            await self._merge(node, replace(self._setup, journals=folder), (), earlier=True)
+
+    async def merge_left(self, node: str, only: Sequence[str] = ()) -> bool:
         """
-        Merge and remove the journals that are left on a machine; *only*: those of these names;
-        *earlier*: they are of an earlier run. Raises StoreError.
+        Merge and remove the journals that workers of this run left on a machine; *only*: those of
+        these names. False where the machine is gone. Raises StoreError.
         """
-        while True:
-            seen = self._merged.merged_numbers()
-            part = await self._call_on(node, read_left_here, self._setup, only, seen)
-            if isinstance(part, MixturaError):
-                raise part
-            if part is None:
-                return
-            await self._merged.merge(part, earlier=earlier)
-            if not part.more:
-                await self._call_on(node, remove_left_here, self._setup, part.journal)
+        return await self._merge(node, self._setup, only, earlier=False)
+
+    async def _merge(
+        self, node: str, setup: WorkerSetup, only: Sequence[str], *, earlier: bool
+    ) -> bool:
+        try:
+            while True:
+                seen = self._merged.merged_numbers()
+                part = await self._call_on(node, read_left_here, setup, only, seen)
+                if isinstance(part, MixturaError):
+                    raise self._name_machine(node, part)
+                if part is None:
+                    return True
+                await self._merged.merge(part, earlier=earlier)
+                if not part.more:
+                    await self._call_on(node, remove_left_here, setup, part.journal)
+        except Exception as error:
+            if node == self._cluster.own_node or not self._cluster.is_ray_error(error):
+                raise
+            return False  # a later run finds what it has, if it comes back
+
+    def _name_machine(self, node: str, error: MixturaError) -> MixturaError:
+        if node == self._cluster.own_node:
+            return error
+        return type(error)(f"on the machine {node[:8]}: {error}")
 
     async def _call_on(self, node: str, function: Any, *arguments: Any) -> Any:
         if node == self._cluster.own_node:
             return await asyncio.to_thread(function, *arguments)
-        try:
-            return await self._cluster.call_on_node(node, function, *arguments)
-        except Exception as error:
-            if self._cluster.is_ray_error(error):
-                return None  # the machine is gone; a later run finds what it has, if it comes back
-            raise
+        return await self._cluster.call_on_node(node, function, *arguments)

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mixtura.cluster.ray_cluster import RayCluster, import_ray
+from mixtura.cluster.ray_cluster import (
+    RayCluster,
+    check_nothing_served,
+    import_ray,
+    import_serve,
+    stop_serving,
+)
 from mixtura.core.errors import ConfigError
 from mixtura.core.missing_packages import install_command
 from mixtura.core.text import to_one_line
@@ -17,7 +23,7 @@ HOST, PORT = "127.0.0.1", 8000
 def start_model_engines(cluster: RayCluster, models: Sequence[str]) -> None:
     """
     Engines for *models*, names of the Hugging Face hub, which end with the cluster or with
-    ``stop_model_engines``. Raises ConfigError without GPUs, without vLLM, or where one cannot
+    ``stop_serving``. Raises ConfigError without GPUs, without vLLM, or where one cannot
     start.
     """
     if not models:
@@ -34,7 +40,8 @@ def start_model_engines(cluster: RayCluster, models: Sequence[str]) -> None:
         raise ConfigError(
             f"--start-vllm needs vLLM on every machine with a GPU. To install it: {command}"
         ) from None
-    serve = import_ray("ray.serve")
+    check_nothing_served("--start-vllm cannot start its engines")
+    serve = import_serve()
     most = max(1, int(cluster.gpus) // len(models))
     try:
         configs = [
@@ -49,10 +56,6 @@ def start_model_engines(cluster: RayCluster, models: Sequence[str]) -> None:
         serve.run(app, name=APP_NAME, route_prefix="/")
     # Its errors have no family: no such model, no room for it, a port in use.
     except Exception as error:  # noqa: BLE001
+        stop_serving(APP_NAME)
         said = to_one_line(error)[:500] or type(error).__name__
         raise ConfigError(f"vLLM cannot serve the models: {said}") from None
-
-
-def stop_model_engines() -> None:
-    """End the engines; what else the cluster serves stays."""
-    import_ray("ray.serve").delete(APP_NAME)

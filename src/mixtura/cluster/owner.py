@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 
 from mixtura.cluster.dollar_leases import DollarLease, DollarOwner, DollarUse
 from mixtura.cluster.leases import LimitOwner
@@ -13,8 +14,10 @@ from mixtura.models.wrappers.rate_limit import RateLimits
 class LeaseOwner:
     """Lends to workers; *dollars*: what they may spend in all, None for any amount."""
 
-    def __init__(self, dollars: float | None = None) -> None:
-        self._limits = LimitOwner()
+    def __init__(
+        self, dollars: float | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._limits = LimitOwner(clock)
         self._dollars = None if dollars is None else DollarOwner(dollars)
 
     def lend(
@@ -30,8 +33,11 @@ class LeaseOwner:
             return leases, DollarLease()
         return leases, self._dollars.lend(worker, dollars)
 
-    def forget_worker(self, worker: str, spent: float) -> None:
-        """It is gone, and has spent so many dollars: what it had is the others'."""
+    def forget_worker(self, worker: str, spent: float | None) -> None:
+        """
+        It is gone, and has spent so many dollars: what it had is the others'. None: what it has
+        spent is not known.
+        """
         self._limits.forget_worker(worker)
         if self._dollars is not None:
             self._dollars.settle_dead(worker, spent)

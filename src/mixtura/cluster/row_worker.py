@@ -22,6 +22,7 @@ from mixtura.cluster.worker_models import name_limiters, read_worker_config
 from mixtura.config.config import Config
 from mixtura.core.call_ledger import open_ledger
 from mixtura.core.errors import ConfigError, MixturaError
+from mixtura.core.logs import install_log_redaction
 from mixtura.core.model import Model
 from mixtura.engine.endpoint_lease import Lease
 from mixtura.models.wrappers.budget_queue import BudgetQueued, InFlight
@@ -93,6 +94,7 @@ class RowWorker:
 
     async def start(self) -> str | MixturaError:
         """Build the models and open the journal; the worker's name, or why that cannot be."""
+        install_log_redaction()  # what it logs stands in files of Ray's
         try:
             models = self._models = JournaledModels(self._setup.concurrency)
             config = read_worker_config(self._setup, models)
@@ -154,8 +156,9 @@ class RowWorker:
         """Begin no further call; the rows that are not over then are held back."""
         self._draining = True
         assert self._calls is not None
+        assert self._models is not None
         self._calls.holds_back = True
-        for limiter in self._limiters.values():
+        for limiter in self._models.limiters:
             limiter.hold_back()
         await self._calls.idle.wait()
         for _ in range(LAST_STEPS):

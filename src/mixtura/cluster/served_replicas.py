@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import secrets
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -16,17 +14,18 @@ from typing import Any
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from mixtura.cluster.dollar_leases import DollarLease, DollarUse
 from mixtura.cluster.lease_loop import LeasedLimiters
 from mixtura.cluster.leases import lease_seconds
 from mixtura.cluster.messages import MachineSetup
 from mixtura.cluster.owner import LeaseOwner
-from mixtura.cluster.ray_cluster import RayCluster, import_ray
+from mixtura.cluster.ray_cluster import RayCluster, import_serve, stop_serving
 from mixtura.cluster.ray_worker import RemoteOwner
-from mixtura.config.config import Config, read_presets
-from mixtura.config.paths import models_folder, state_folder
-from mixtura.config.toml_document import TomlDocument
+from mixtura.cluster.worker_models import read_sent_config
+from mixtura.config.config import Config
 from mixtura.core.errors import ConfigError
 from mixtura.core.text import to_one_line
+from mixtura.engine.endpoint_lease import EndpointUse, Lease
 from mixtura.models.wrappers.rate_limit import RateLimiter, RateLimits
 from mixtura.server.access import MinuteQuota
 from mixtura.server.apis.base import ApiError
@@ -37,6 +36,8 @@ CALLS_OF_A_REPLICA = 64
 """Requests under way in each replica, above which there are more replicas."""
 QUOTA_SECONDS = 5.0
 """That a replica waits for the owner of the quotas."""
+SILENT_SECONDS = 30.0
+"""After which a replica that asked for nothing counts as gone: nobody says that one has ended."""
 _LOG = logging.getLogger("mixtura.cluster")
 
 
@@ -54,14 +55,33 @@ class ReplicaSetup(MachineSetup):
     cache: bool | None = None
     access_log: bool = True
     log_content: bool = False
+    drain_seconds: float = 30.0
+    """That runs under way have to finish when a replica ends."""
 
 
 class ServeOwner(LeaseOwner):
     """Lends the limits of the endpoints to replicas, and counts what each key asks in a minute."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(clock=clock)
+        self._clock = clock
+        self._last_heard: dict[str, float] = {}
         self._quotas: dict[tuple[str, float], MinuteQuota] = {}
+
+    def lend(
+        self,
+        worker: str,
+        limits: Mapping[str, RateLimits],
+        uses: Mapping[str, EndpointUse],
+        dollars: DollarUse | None = None,
+    ) -> tuple[dict[str, Lease], DollarLease]:
+        now = self._clock()
+        self._last_heard[worker] = now
+        for name, heard in [*self._last_heard.items()]:
+            if now - heard > SILENT_SECONDS:  # else what it was lent would be lost for ever
+                del self._last_heard[name]
+                self.forget_worker(name, 0.0)
+        return super().lend(worker, limits, uses, dollars)
 
     async def try_consume_quota(self, name: str, a_minute: float, amount: float) -> float:
         """Take *amount* if there is room: 0, or the seconds until there is."""
@@ -73,7 +93,7 @@ class ServeOwner(LeaseOwner):
     def _find_quota(self, name: str, a_minute: float) -> MinuteQuota:
         key = (name, a_minute)
         if key not in self._quotas:
-            self._quotas[key] = MinuteQuota(a_minute, time.monotonic)
+            self._quotas[key] = MinuteQuota(a_minute, self._clock)
         return self._quotas[key]
 
 
@@ -128,21 +148,29 @@ class LeasingApp:
 
     async def _renew_leases(self) -> None:
         leased = LeasedLimiters(secrets.token_hex(8), RemoteOwner(self._owner))
+        is_told = False
         while True:
             try:
                 await leased.renew(_select_limited_endpoints(self._config.builder.rate_limiters()))
+                is_told = False
             # An owner that is started anew is asked again; until then the last lease holds.
             except Exception as error:  # noqa: BLE001
-                _LOG.warning(
-                    "the process that shares the rate limits does not respond: %s",
-                    to_one_line(error),
-                )
+                if not is_told:  # once, not ten times a second
+                    _LOG.warning(
+                        "the process that shares the rate limits does not respond: %s",
+                        to_one_line(error),
+                    )
+                is_told = True
             await asyncio.sleep(self._seconds)
 
 
 def _select_limited_endpoints(limiters: dict[str, RateLimiter]) -> dict[str, RateLimiter]:
     """Those that have a limit to share."""
-    return {name: one for name, one in limiters.items() if one.limits != RateLimits()}
+    return {
+        name: one
+        for name, one in limiters.items()
+        if one.limits != RateLimits() and not one.of_one_process
+    }
 
 
 def build_replica(setup: ReplicaSetup, owner: Any) -> ASGIApp:
@@ -152,15 +180,7 @@ def build_replica(setup: ReplicaSetup, owner: Any) -> ASGIApp:
             f"a machine has Mixtura {own}, but the server was started with {setup.version}: install"
             " that version there"
         )
-    with suppress(OSError):
-        os.chdir(setup.working_folder)
-    config = Config(
-        [read_presets(), *(TomlDocument(text, name) for text, name in setup.documents)],
-        environ=os.environ,
-        models_folder=models_folder(os.environ),
-        store_folder=state_folder(os.environ),
-        cache=setup.cache,
-    )
+    config = read_sent_config(setup, cache=setup.cache)
     app = make_app(
         config,
         host=setup.host,
@@ -173,28 +193,36 @@ def build_replica(setup: ReplicaSetup, owner: Any) -> ASGIApp:
     return LeasingApp(app, config, owner, setup.replicas)
 
 
-def start_replicas(cluster: RayCluster, setup: ReplicaSetup, *, everywhere: bool) -> None:
+def start_replicas(
+    cluster: RayCluster,
+    setup: ReplicaSetup,
+    *,
+    everywhere: bool,
+    prepare: Callable[[], None] = lambda: None,
+) -> None:
     """
-    Replicas that answer at the address of *setup*: one at least, and more while they are busy.
-    *everywhere*: each machine of the cluster listens. Raises ConfigError where none can start.
+    Replicas that answer at the address of *setup*: some always, and more while they are busy.
+    *everywhere*: each machine of the cluster listens; *prepare* is called in each replica first.
+    Raises ConfigError where none can start.
     """
-    serve = import_ray("ray.serve")
     owner = cluster.start_actor(
         ServeOwner, cores=0, node=cluster.own_node, max_restarts=-1, max_task_retries=-1
     )
-    deployment = serve.deployment(
-        serve.ingress(_replica_builder(setup, owner))(),
-        name=APP_NAME,
-        max_ongoing_requests=4 * CALLS_OF_A_REPLICA,
-        autoscaling_config={
-            "min_replicas": min(setup.least_replicas, setup.replicas),
-            "max_replicas": setup.replicas,
-            "target_ongoing_requests": CALLS_OF_A_REPLICA,
-        },
-        ray_actor_options={"num_cpus": 1},
-        logging_config={"enable_access_log": False, "log_level": "WARNING"},
-    )
     try:
+        serve = import_serve()
+        deployment = serve.deployment(
+            serve.ingress(_replica_builder(setup, owner, prepare))(),
+            name=APP_NAME,
+            max_ongoing_requests=4 * CALLS_OF_A_REPLICA,
+            autoscaling_config={
+                "min_replicas": setup.least_replicas,
+                "max_replicas": setup.replicas,
+                "target_ongoing_requests": CALLS_OF_A_REPLICA,
+            },
+            graceful_shutdown_timeout_s=setup.drain_seconds,
+            ray_actor_options={"num_cpus": 1},
+            logging_config={"enable_access_log": False, "log_level": "WARNING"},
+        )
         serve.start(
             proxy_location="EveryNode" if everywhere else "HeadOnly",
             http_options={"host": setup.host, "port": setup.port, "keep_alive_timeout_s": 75},
@@ -203,17 +231,16 @@ def start_replicas(cluster: RayCluster, setup: ReplicaSetup, *, everywhere: bool
         serve.run(deployment.bind(), name=APP_NAME, route_prefix="/")
     # Its errors have no family: a port in use elsewhere, no room for a replica.
     except Exception as error:  # noqa: BLE001
+        stop_serving(APP_NAME)
         said = to_one_line(error)[:500] or type(error).__name__
         raise ConfigError(f"no replica of the server can be started: {said}") from None
 
 
-def _replica_builder(setup: ReplicaSetup, owner: Any) -> Callable[[], ASGIApp]:
+def _replica_builder(
+    setup: ReplicaSetup, owner: Any, prepare: Callable[[], None]
+) -> Callable[[], ASGIApp]:
     def build() -> ASGIApp:
+        prepare()
         return build_replica(setup, owner)
 
     return build
-
-
-def stop_replicas() -> None:
-    """End them once their answers are sent."""
-    import_ray("ray.serve").delete(APP_NAME)

@@ -23,11 +23,30 @@ LEFT_SECONDS = 60.0
 """That a killed worker may take to end: its journal is its own until then."""
 _SETTING = "worker:"
 """Before the name of a worker's journal: how far it is merged."""
+_FOLDERS = "worker_folders"
+"""The setting with the folders in which workers of the batch have had their journals."""
 
 
 def workers_folder(journal: Path) -> Path:
     """Where the workers of a batch have their journals: beside that of the batch."""
     return journal.absolute().with_name(f"{journal.name}-workers")
+
+
+def known_folders(calls: CallJournal) -> list[str]:
+    """Where workers of the batch have had their journals by now. Raises StoreDamagedError."""
+    try:
+        return [str(one) for one in json.loads(calls.settings.get(_FOLDERS, "[]"))]
+    except (ValueError, TypeError):
+        raise calls.journal.damaged_error() from None
+
+
+def remember_folder(calls: CallJournal, folder: str) -> None:
+    """A later run looks for journals there, too, whatever it is told. Raises StoreError."""
+    known = known_folders(calls)
+    if folder not in known:
+        now = {_FOLDERS: json.dumps([*known, folder])}
+        calls.journal.write(settings=now)
+        calls.settings |= now
 
 
 class _Merged(NamedTuple):
@@ -40,22 +59,26 @@ class _Merged(NamedTuple):
     def from_text(cls, text: str) -> _Merged:
         number, spent = json.loads(text)
         amounts = [SpentAmount(*one) for one in spent]
-        return cls(number, {(one.kind, one.model): one for one in amounts})
+        return cls(int(number), {(one.kind, one.model): one for one in amounts})
 
 
 class MergedJournal:
     """
     The journal of a batch, which takes in those of its workers. A part that is given twice counts
     once, in whatever process: how far each journal is merged is written together with its calls.
+    Raises StoreDamagedError where it does not say how far.
     """
 
     def __init__(self, calls: CallJournal) -> None:
         self._calls = calls
-        self._merged = {
-            name.removeprefix(_SETTING): _Merged.from_text(value)
-            for name, value in calls.settings.items()
-            if name.startswith(_SETTING)
-        }
+        try:
+            self._merged = {
+                name.removeprefix(_SETTING): _Merged.from_text(value)
+                for name, value in calls.settings.items()
+                if name.startswith(_SETTING)
+            }
+        except (ValueError, TypeError):  # what we wrote is not what is there
+            raise calls.journal.damaged_error() from None
 
     def merged_number(self, journal: str) -> int:
         """The last call of a worker's journal that is merged; 0 for none."""
@@ -75,8 +98,10 @@ class MergedJournal:
         Raises StoreError.
         """
         if (found := self._unmerged_part(part)) is not None:
-            await self._calls.writer.run_job(partial(self._write, part.journal, *found))
+            # Counted first: it is written also where whoever waits for that is called off, and
+            # the same part, given again, must not count again.
             self._count_spent(part.journal, *found, earlier=earlier)
+            await self._calls.writer.run_job(partial(self._write, part.journal, *found))
 
     def merge_now(self, part: KeptPart) -> None:
         """The part of an earlier run, where no event loop runs yet."""
@@ -168,7 +193,7 @@ def read_left_part(
     until = time.monotonic() + timeout
     while True:
         try:
-            calls = CallJournal(folder / name, pricer)
+            calls = CallJournal(folder / name, pricer, option=None)
         except StoreError:
             raise
         except ConfigError as error:

@@ -16,7 +16,7 @@ from mixtura.cluster.messages import RowAnswer, RowTask, WorkerReport, WorkerSet
 from mixtura.cluster.owner import LeaseOwner
 from mixtura.cluster.ray_cluster import RayCluster
 from mixtura.cluster.ray_worker import RayRowWorker
-from mixtura.cluster.worker_journals import MergedJournal
+from mixtura.cluster.worker_journals import MergedJournal, known_folders
 from mixtura.core.errors import ConfigError, MixturaError
 from mixtura.core.text import to_one_line
 from mixtura.core.types import Request
@@ -62,7 +62,7 @@ class WorkerPool:
         self._setup = setup
         self._cores = cores
         self._merged = MergedJournal(calls)
-        self._left = LeftJournals(cluster, setup, self._merged)
+        self._left = LeftJournals(cluster, setup, self._merged, known_folders(calls))
         self._slots = [_Slot() for _ in range(workers)]
         self._tasks: list[asyncio.Task[None]] = []
         self._sending: set[asyncio.Task[None]] = set()
@@ -72,13 +72,25 @@ class WorkerPool:
         self.replaced = 0
         """Workers that died."""
 
+    @property
+    def worker_count(self) -> int:
+        return len(self._slots)
+
     async def start(self) -> None:
         """
         Merge what earlier workers left, and start new ones. Raises ConfigError where the models
-        cannot be built there.
+        cannot be built there, or the cluster fails.
         """
+        try:
+            await self._start_all()
+        except Exception as error:
+            if self._cluster.is_ray_error(error):
+                raise _cluster_error(error) from None
+            raise
+
+    async def _start_all(self) -> None:
         for node in self._cluster.nodes():
-            await self._left.merge_left(node, earlier=True)
+            await self._left.merge_earlier(node)
         most = self._setup.max_cost
         self._owner = self._cluster.start_actor(
             LeaseOwner,
@@ -221,8 +233,10 @@ class WorkerPool:
     async def _replace_worker(self, slot: _Slot, error: Exception) -> None:
         self._count_death(slot, error)
         dead, slot.name = slot.name, ""
-        await self._left.merge_left(slot.node, (dead,))
-        await self._owner.forget_worker.remote(dead, self._merged.merged_dollars(dead))
+        is_read = await self._left.merge_left(slot.node, (dead,))
+        # Of a machine that is gone it is not known: all that was lent may be spent.
+        spent = self._merged.merged_dollars(dead) if is_read else None
+        await self._owner.forget_worker.remote(dead, spent)
         rows = [(task._replace(looks_up=True), one) for task, one in slot.rows.values()]
         slot.rows = {task.number: (task, one) for task, one in rows}
         slot.unsent.clear()
@@ -282,7 +296,7 @@ class WorkerPool:
 
     def _fail(self, error: Exception) -> None:
         if self._cluster.is_ray_error(error):
-            error = ConfigError(f"the cluster failed: {to_one_line(error)[:500]}")
+            error = _cluster_error(error)
         self._error = self._error or error
         for slot in self._slots:
             for _, waiting in slot.rows.values():
@@ -295,6 +309,10 @@ class WorkerPool:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._tasks = []
+
+
+def _cluster_error(error: Exception) -> ConfigError:
+    return ConfigError(f"the cluster failed: {to_one_line(error)[:500]}")
 
 
 def _sum_progress(one: EndpointProgress, other: EndpointProgress) -> EndpointProgress:

@@ -137,6 +137,7 @@ class ModelBuilder:
             **(own.model_settings() if file == own.model else EmbeddedArguments()),
         )
         limited = self._with_rate_limit(BudgetedPerAttempt(model), table, (str(path), None))
+        limited.limiter.of_one_process = True
         twice = Retrying(limited, attempts=2)  # small models say nothing at all now and then
         return self._with_kept_answers(twice, f"{path.name} {table.context}")
 
@@ -218,7 +219,7 @@ class ModelBuilder:
 
     def _with_rate_limit(
         self, model: Model, table: ModelTable, place: tuple[str, str | None]
-    ) -> Model:
+    ) -> Limited:
         """Models at one address with one key share a rate limiter, as the endpoint counts them."""
         limits = RateLimits(**msgspec.structs.asdict(table.limits))
         limiter = self._limiters.get(place)

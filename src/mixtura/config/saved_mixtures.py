@@ -36,6 +36,12 @@ def read_saved_mixtures(file: Path, before: Sequence[TomlDocument]) -> TomlDocum
         document = TomlDocument(file.read_text(encoding="utf-8-sig"), str(file))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file} cannot be read: {error}") from None
+    remove_taken_mixtures(document, before)
+    return document
+
+
+def remove_taken_mixtures(document: TomlDocument, before: Sequence[TomlDocument]) -> None:
+    """Take mixtures out of *document* whose names a person's own file among *before* has."""
     own = [one for one in before if not one.packaged]
     taken = {
         name
@@ -46,7 +52,6 @@ def read_saved_mixtures(file: Path, before: Sequence[TomlDocument]) -> TomlDocum
     mixtures = _tables_of_kind(document, "mixtures")
     for name in taken.intersection(mixtures):
         del mixtures[name]
-    return document
 
 
 def _tables_of_kind(document: TomlDocument, kind: str) -> dict[str, Any]:

@@ -79,6 +79,7 @@ class RateLimiter:
 
     def __init__(self, limits: RateLimits, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.limits = limits
+        self.of_one_process = False  # its models are within it: other processes have their own
         self._clock = clock
         # asyncio's futures belong to one event loop; a library user may run several.
         self._states: WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopState] = WeakKeyDictionary()

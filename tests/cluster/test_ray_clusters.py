@@ -1,0 +1,55 @@
+"""What is known of a cluster's machines, and where Ray's own files go."""
+
+import tempfile
+
+import pytest
+
+from mixtura.cluster import ray_cluster
+from mixtura.cluster.ray_cluster import RayCluster
+
+
+class RayHere:
+    """What a cluster asks Ray: machines with so many cores each."""
+
+    def __init__(self, *cores):
+        self._nodes = [
+            {"NodeID": str(n), "Alive": True, "Resources": {"CPU": float(one)} if one else {}}
+            for n, one in enumerate(cores)
+        ]
+        self._nodes.append({"NodeID": "gone", "Alive": False, "Resources": {"CPU": 64.0}})
+
+    def nodes(self):
+        return self._nodes
+
+    def get_runtime_context(self):
+        return self
+
+    def get_node_id(self):
+        return "0"
+
+
+@pytest.mark.parametrize(
+    ("machines", "cores", "places"),
+    [((6, 6), 4, 2), ((2, 2), 4, 0), ((8, 3), 1, 11), ((16,), 4, 4), ((0, 4), 4, 1)],
+)
+def test_a_worker_has_the_cores_of_one_machine(machines, cores, places):
+    cluster = RayCluster(RayHere(*machines))
+
+    assert cluster.count_places(cores) == places
+    assert cluster.most_cores == max(machines)
+
+
+def test_sockets_of_ray_fit_where_the_folder_for_temporary_files_has_a_long_name(
+    tmp_path, monkeypatch
+):
+    long = tmp_path / "var" / "folders" / ("x" * 40)
+    long.mkdir(parents=True)
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+
+    folder = ray_cluster._create_folder()
+
+    try:
+        inside = "session_2026-11-30_08-00-00_123456_1234567/sockets/plasma_store"
+        assert len(f"{folder}/{inside}") <= 103
+    finally:
+        ray_cluster._remove_folder(folder)
