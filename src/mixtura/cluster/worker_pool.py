@@ -45,6 +45,23 @@ class _Slot:
     deaths: int = 0
     endpoints: tuple[EndpointProgress, ...] = ()
 
+    def count_death(self, error: Exception) -> None:
+        """Raise ConfigError where it happens again and again."""
+        self.deaths += 1
+        where = f" on the machine {self.node[:8]}" if self.node else ""
+        _LOG.warning("a worker%s died and is replaced: its unfinished rows are sent again", where)
+        if self.deaths > DEATHS_IN_A_ROW:
+            said = to_one_line(error)[:300]
+            raise ConfigError(
+                f"a worker of the cluster died {self.deaths} times without answering a row: {said}"
+            )
+
+    def fail_rows(self, error: Exception) -> None:
+        """Who waits for a row is told *error*."""
+        for _, waiting in self.rows.values():
+            if not waiting.done():
+                waiting.set_exception(error)
+
 
 class WorkerPool:
     """
@@ -135,11 +152,7 @@ class WorkerPool:
 
     def endpoints(self) -> tuple[EndpointProgress, ...]:
         """How busy the endpoints are, with the calls of all workers."""
-        sums: dict[str, EndpointProgress] = {}
-        for one in (one for slot in self._slots for one in slot.endpoints):
-            before = sums.get(one.name)
-            sums[one.name] = one if before is None else _sum_progress(before, one)
-        return tuple(sums.values())
+        return _sum_by_endpoint(one for slot in self._slots for one in slot.endpoints)
 
     async def finish(self) -> None:
         """Take what the workers have kept, and end them. Raises StoreError."""
@@ -176,22 +189,11 @@ class WorkerPool:
             except Exception as error:
                 if not self._cluster.is_dead(error):
                     raise
-                self._count_death(slot, error)
+                self.replaced += 1
+                slot.count_death(error)
         if isinstance(name, MixturaError):
             raise ConfigError(f"a worker of the cluster cannot start: {name}")
         slot.name, slot.node = name, node
-
-    def _count_death(self, slot: _Slot, error: Exception) -> None:
-        """Raise ConfigError where it happens again and again."""
-        self.replaced += 1
-        slot.deaths += 1
-        where = f" on the machine {slot.node[:8]}" if slot.node else ""
-        _LOG.warning("a worker%s died and is replaced: its unfinished rows are sent again", where)
-        if slot.deaths > DEATHS_IN_A_ROW:
-            said = to_one_line(error)[:300]
-            raise ConfigError(
-                f"a worker of the cluster died {slot.deaths} times without answering a row: {said}"
-            )
 
     async def _follow(self, slot: _Slot) -> None:
         """Take the reports of a worker, and of those that take its place."""
@@ -231,7 +233,8 @@ class WorkerPool:
             raise report.error
 
     async def _replace_worker(self, slot: _Slot, error: Exception) -> None:
-        self._count_death(slot, error)
+        self.replaced += 1
+        slot.count_death(error)
         dead, slot.name = slot.name, ""
         is_read = await self._left.merge_left(slot.node, (dead,))
         # Of a machine that is gone it is not known: all that was lent may be spent.
@@ -299,9 +302,7 @@ class WorkerPool:
             error = _cluster_error(error)
         self._error = self._error or error
         for slot in self._slots:
-            for _, waiting in slot.rows.values():
-                if not waiting.done():
-                    waiting.set_exception(error)
+            slot.fail_rows(error)
 
     async def _stop_following(self) -> None:
         tasks = [*self._tasks, *self._sending]
@@ -313,6 +314,14 @@ class WorkerPool:
 
 def _cluster_error(error: Exception) -> ConfigError:
     return ConfigError(f"the cluster failed: {to_one_line(error)[:500]}")
+
+
+def _sum_by_endpoint(every: Iterable[EndpointProgress]) -> tuple[EndpointProgress, ...]:
+    sums: dict[str, EndpointProgress] = {}
+    for one in every:
+        before = sums.get(one.name)
+        sums[one.name] = one if before is None else _sum_progress(before, one)
+    return tuple(sums.values())
 
 
 def _sum_progress(one: EndpointProgress, other: EndpointProgress) -> EndpointProgress:
