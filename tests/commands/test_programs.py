@@ -23,7 +23,13 @@ from mixtura.prompts.single_text import write_as_one_text
 from mixtura.protocols.command_output import CommandOutput
 from tests.conftest import run
 from tests.support.canaries import found
-from tests.support.command_programs import ANSWERS, FAILURES, PLAIN, list_marked_processes
+from tests.support.command_programs import (
+    ANSWERS,
+    FAILURES,
+    PLAIN,
+    list_marked_processes,
+    list_remaining_processes,
+)
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="these programs are shell scripts")
 
@@ -48,7 +54,7 @@ def test_every_way_to_fail_has_its_own_error_and_leaves_no_process(case):
 
     assert type(raised.value) is getattr(errors, error)
     assert words in str(raised.value)
-    assert list_marked_processes() == []
+    assert list_remaining_processes() == []
 
 
 @pytest.mark.parametrize("case", ANSWERS)
@@ -56,7 +62,7 @@ def test_odd_programs_answer_and_leave_no_process(case):
     script, answer = ANSWERS[case]
 
     assert run(program(script).complete(ask("Where?"))).text.strip() == answer
-    assert list_marked_processes() == []
+    assert list_remaining_processes() == []
 
 
 def test_a_call_that_is_cancelled_ends_the_program_and_its_children():
@@ -70,7 +76,7 @@ def test_a_call_that_is_cancelled_ends_the_program_and_its_children():
 
     run(begin_and_leave())
 
-    assert list_marked_processes() == []
+    assert list_remaining_processes() == []
 
 
 def run_many(times: int, folder: Path) -> None:
@@ -94,7 +100,7 @@ def run_many(times: int, folder: Path) -> None:
         await asyncio.gather(*map(one, range(times)))
 
     asyncio.run(run_all())
-    assert list_marked_processes() == []
+    assert list_remaining_processes() == []
     assert seen.read_text().count("TERM=dumb\n") == times
     assert "canary" not in seen.read_text()
 
@@ -111,7 +117,7 @@ def test_a_call_that_is_cancelled_while_its_program_begins_leaves_nothing():
     for turns in range(12):
         run(begin_and_leave(turns))
 
-    assert list_marked_processes() == []
+    assert list_remaining_processes() == []
 
 
 def test_after_many_programs_side_by_side_none_is_left_and_none_has_seen_a_key(tmp_path):
@@ -239,7 +245,7 @@ def test_the_time_limit_holds_whatever_the_program_does():
         run(program("trap '' TERM; setsid sh -c 'sleep 600' & sleep 600", 0.5).complete(ask("?")))
 
     assert time.monotonic() - began < 60
-    assert list_marked_processes() == []
+    assert list_remaining_processes() == []
 
 
 SECRET = "canarySecretOfProgram0123456789xyz"

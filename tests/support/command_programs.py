@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
 
 CLAUDE = r"""
@@ -127,3 +128,11 @@ def list_marked_processes() -> list[str]:
         except OSError:
             continue
     return [one for one in found if one and "pytest" not in one]
+
+
+def list_remaining_processes(seconds: float = 20.0) -> list[str]:
+    """Those that are there still after *seconds*: on a busy machine a killed one takes a while."""
+    until = time.monotonic() + seconds
+    while (found := list_marked_processes()) and time.monotonic() < until:
+        time.sleep(0.02)
+    return found

@@ -12,6 +12,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from mixtura.core.json_text import read_json_text
+from mixtura.programs.python_syntax import NOT_PYTHON, parse_python
 from mixtura.protocols.thoughts.parser import without_thoughts
 
 PYTHON = ("", "python", "python3", "py", "py3", "python2", "ipython", "ipython3", "pycon", "code")
@@ -255,8 +256,8 @@ def _defined_names(part: ast.stmt) -> list[str]:
 
 def _parse_or_none(text: str) -> ast.Module | None:
     try:
-        return ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return cast(ast.Module, parse_python(text))
+    except NOT_PYTHON:
         return None
 
 

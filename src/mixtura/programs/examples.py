@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+from mixtura.programs.python_syntax import NOT_PYTHON, parse_python, read_literal
+
 MAX_EXAMPLES = 50
 """Examples of one text that are used."""
 MAX_TEXT_CHARS = 60_000
@@ -234,11 +236,11 @@ class _LiteralReader:
         if self._left < 0:
             return None
         try:
-            value: Any = ast.literal_eval(text)
+            value: Any = read_literal(text)
             written = repr(value)
             # An infinite number is written as a name, which no program knows.
-            again: Any = ast.literal_eval(written)
-        except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
+            again: Any = read_literal(written)
+        except (*NOT_PYTHON, TypeError):
             return None
         return written if again == value and value is not Ellipsis else None
 
@@ -349,6 +351,6 @@ def _parse_expression(source: str) -> ast.expr | None:
 
 def _parse_or_none(source: str, mode: str) -> ast.AST | None:
     try:
-        return ast.parse(source, mode=mode)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return parse_python(source, mode)
+    except NOT_PYTHON:
         return None

@@ -6,6 +6,7 @@ import ast
 import keyword
 import re
 from functools import partial
+from typing import cast
 
 import anyio.to_thread
 from inspect_ai import Task, task
@@ -16,6 +17,7 @@ from inspect_ai.solver import TaskState
 from mixtura.core.errors import ConfigError
 from mixtura.evals.tasks.dataset import Row, load_samples, prompted_task, text_field
 from mixtura.programs.code_blocks import extract_program
+from mixtura.programs.python_syntax import NOT_PYTHON, parse_python
 
 HOME = "https://raw.githubusercontent.com/openai/human-eval/master/data/HumanEval.jsonl.gz"
 PROMPT = """Write this Python function. Answer with one block of code that holds the whole function,
@@ -85,8 +87,8 @@ def passing(seconds: float = 10.0) -> Scorer:
 def prompt_helpers(prompt: str, entry_point: str) -> str:
     """What a prompt brings along beside its function: imports, other functions, constants."""
     try:
-        body = ast.parse(f"{prompt}\n    pass\n").body
-    except SyntaxError:
+        body = cast(ast.Module, parse_python(f"{prompt}\n    pass\n")).body
+    except NOT_PYTHON:
         return "\n".join(re.findall(r"^(?:from|import) .*", prompt, re.MULTILINE))
     others = (part for part in body if getattr(part, "name", "") != entry_point)
     return "\n".join(ast.unparse(part) for part in others)
