@@ -74,7 +74,7 @@ def serve_on_cluster(config: Config, host: str, port: int, options: ServeOptions
         )
         print_address(host, port, locked=bool(config.serve.keys), page=setup.replicas == 1)
         _wait_for_signal()
-        click.echo("Waiting for the answers under way, Ctrl-C again ends them.", err=True)
+        click.echo("Waiting for the answers under way. Press Ctrl-C again to end them.", err=True)
         with suppress(KeyboardInterrupt):
             stop_serving(APP_NAME)
     return 0
