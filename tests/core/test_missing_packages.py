@@ -83,6 +83,44 @@ def test_where_the_interpreter_has_no_pip_uv_is_named(tmp_path):
     assert shlex.split(done.stdout) == ["uv", "pip", "install", "--python", str(python), "a<2"]
 
 
+LEAN = """
+import pkgutil, sys
+from importlib import import_module, metadata
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+lines = [line for line in open(sys.argv[1]) if line[0].isalnum()]
+there = {canonicalize_name(Requirement(line.split(" \\\\")[0]).name) for line in lines}
+there |= {"mixtura", "pip", "setuptools", "packaging"}
+missing = {
+    module for module, names in metadata.packages_distributions().items()
+    if there.isdisjoint(map(canonicalize_name, names))
+}
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in missing:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+assert "inspect_ai" in missing
+sys.meta_path.insert(0, Missing())
+for folder in ("mixtura", "mixtura.cli", "mixtura.server"):
+    import_module(folder)
+    for one in pkgutil.iter_modules(sys.modules[folder].__path__, f"{folder}."):
+        if one.name not in ("mixtura.__main__",):
+            import_module(one.name)
+"""
+"""Imports the library, all commands and the server where only the packages of `make ask` are."""
+
+
+def test_the_server_and_all_commands_begin_with_the_packages_of_make_ask_alone():
+    command = [sys.executable, "-c", LEAN, ROOT / "requirements" / "use.txt"]
+
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.soak
 def test_the_told_command_brings_what_was_missing(tmp_path):
     """The registry is asked. A wheel in an empty environment lacks llama.cpp, until it is told."""

@@ -12,7 +12,7 @@ from typing import Literal
 
 from mixtura.billing.spending_caps import RunCap
 from mixtura.config.config import Config
-from mixtura.config.plan import MixtureSpec, parse_member, uniform_layers
+from mixtura.config.plan import MixtureSpec
 from mixtura.core.errors import BudgetExceededError, ConfigError
 from mixtura.core.text import to_one_line
 from mixtura.evals import forecast, inspect_provider, kept_calls, log_reader, prepare, run
@@ -23,14 +23,13 @@ from mixtura.evals.log_reader import LoggedEvaluation, SampleAnswer
 from mixtura.evals.sample_progress import EvalProgress
 from mixtura.evals.tasks import dataset, jsonl
 from mixtura.selection.pick import Goal
+from mixtura.selection.preset import PROPOSER_SAMPLING
 from mixtura.selection.prompts import HELD_OUT, PromptPart
 from mixtura.selection.search import BEAM_WIDTH, NO_BOUNDS, Bounds, Measurement, Team
 
 ScoringMode = Literal["score", "grade", "win rate"]
 """By a task's own check; by a judge who reads a rubric; by a judge beside a reference answer."""
 OnProgress = Callable[[EvalProgress], None]
-PROPOSER_SAMPLING = uniform_layers([parse_member("any")], None, None, name="any").sampling
-"""How proposers are asked in a mixture that is written as a name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

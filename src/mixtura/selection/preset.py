@@ -13,10 +13,11 @@ from typing import Any
 import msgspec
 
 from mixtura.config import toml_document
-from mixtura.config.plan import MixtureSpec
+from mixtura.config.plan import MixtureSpec, parse_member, uniform_layers
 from mixtura.core.errors import ConfigError
-from mixtura.selection.measurements import PROPOSER_SAMPLING
 
+PROPOSER_SAMPLING = uniform_layers([parse_member("any")], None, None, name="any").sampling
+"""How proposers are asked in a mixture that is written as a name."""
 TABLE_MARK = "# chosen by mixtura"
 """Begins a line of a table that may be put in the place of: it is ours."""
 _TABLE_HEADER = re.compile(r"^\s*\[")

@@ -12,8 +12,8 @@ from mixtura.core.text import pluralize_count, to_one_line
 from mixtura.evals.statistics.repeated_looks import ALPHA
 from mixtura.selection import preset
 from mixtura.selection.counting import CountingMixture, Table
-from mixtura.selection.measurements import PROPOSER_SAMPLING
 from mixtura.selection.pick import mean_interval
+from mixtura.selection.preset import PROPOSER_SAMPLING
 from mixtura.selection.proof import LOWEST_BOUND, Proof
 from mixtura.selection.search import Measurement, Team
 

@@ -19,7 +19,6 @@ from mixtura.selection.combining import MIN_PROMPTS, learn_combiners
 from mixtura.selection.counting import CountingMixture, DrawTable, Table, counting_mixtures
 from mixtura.selection.draws import build_draw_table
 from mixtura.selection.measurements import (
-    PROPOSER_SAMPLING,
     Evaluator,
     SelectionCapError,
     SelectionTerms,
@@ -27,6 +26,7 @@ from mixtura.selection.measurements import (
     team_name,
 )
 from mixtura.selection.pick import choose_team
+from mixtura.selection.preset import PROPOSER_SAMPLING
 from mixtura.selection.prompts import PromptPart, PromptSplit, split_prompts, split_rows
 from mixtura.selection.proof import (
     Proof,
