@@ -31,6 +31,7 @@ AT_ONCE = 5
 """More than two cores: browsers, servers and timers are waited for more than half of the time."""
 
 _COUNT = re.compile(r"(\d+) (passed|failed|skipped|error)")
+_COUNTS_LINE = re.compile(r"\b\d+ [a-z]+\b.* in \d+\.\d+s\b")
 _NO_TESTS = 5  # pytest's exit code where all tests of a folder are deselected
 _CHANCE_LIMIT = 30  # more failures than this are no matter of chance, and not run again
 
@@ -148,8 +149,10 @@ def is_worth_another_try(run: PartRun) -> bool:
 
 
 def read_counts(log: Path) -> dict[str, int]:
-    """How many passed, failed and were skipped, from pytest's last line."""
-    last = log.read_text("utf-8", "replace").rstrip().rpartition("\n")[2]
+    """How many passed, failed and were skipped, from pytest's line of counts."""
+    # The last such line: what other packages print as they exit comes after it.
+    lines = log.read_text("utf-8", "replace").splitlines()
+    last = next((line for line in reversed(lines) if _COUNTS_LINE.search(line)), "")
     return {kind: int(number) for number, kind in _COUNT.findall(last)}
 
 
