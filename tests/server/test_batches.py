@@ -37,7 +37,8 @@ def lines(*rows: dict | str) -> bytes:
 
 
 def client_of(server, name: str = "ann") -> openai.OpenAI:
-    return openai.OpenAI(base_url=server.base_url, api_key=name, max_retries=0, timeout=60)
+    client = openai.OpenAI(base_url=server.base_url, api_key=name, max_retries=0, timeout=60)
+    return server.closed_with_it.enter_context(client)
 
 
 def begun(client, data: bytes):

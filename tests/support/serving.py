@@ -10,7 +10,7 @@ import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,8 @@ class Served:
     process: subprocess.Popen[str]
     key: str | None = None
     ready: str = field(default="")
+    closed_with_it: ExitStack = field(default_factory=ExitStack)
+    """What else ends with the server: the clients that a test has made for it."""
 
     @property
     def base_url(self) -> str:
@@ -69,7 +71,8 @@ class Served:
             with opener.open(request, timeout=60) as reply:
                 return Answer(reply.status, reply.headers, reply.read())
         except urllib.error.HTTPError as error:
-            return Answer(error.code, error.headers, error.read())
+            with error:
+                return Answer(error.code, error.headers, error.read())
 
     def ended(self, number: int = signal.SIGTERM, *, within: float = 20) -> int:
         """Ask it to end; its exit code."""
@@ -97,7 +100,9 @@ def serving(
         line = process.stdout.readline()
         found = READY.search(line)
         assert found, f"it did not begin: {line!r} {(folder / 'log').read_text()}"
-        yield Served(found[0], process, ready=line)
+        served = Served(found[0], process, ready=line)
+        with served.closed_with_it:
+            yield served
     finally:
         if process.poll() is None:
             process.terminate()
