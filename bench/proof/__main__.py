@@ -14,6 +14,7 @@ from typing import Any
 
 from bench.proof.arms import Arm, arms_of
 from bench.proof.draw import draw_all, draw_arms
+from bench.proof.evaluations import evaluations_of
 from bench.proof.kept import KeptAnswers, KeptModel
 from bench.proof.labels import SETS as LABELS
 from bench.proof.members import LARGE, MEMBERS, SMALL, kept_model, live_model
@@ -24,6 +25,8 @@ from bench.proof.results import read_outcomes, run_arms, write_outcomes
 from bench.proof.server import ServerGoneError
 
 from mixtura import ConfigError, MixturaError
+from mixtura.evals.log_reader import LoggedEvaluation
+from mixtura.reports.runs import group_by_task
 
 EPILOG = """
   draw SET --member large --draws 0,1   the member's own answers, what is kept left out
@@ -32,6 +35,7 @@ EPILOG = """
                                         answers themselves as a compressed log
   look SET                              notes that the results are looked at, before they are
   table                                 writes docs/explanation/proof.md
+  report --out report                   the same results as a page of `mixtura report`, with figures
 
 A draw can be ended at any time and started again. Nothing is drawn twice: what bench/proof/draws/
 holds was drawn already, and is unpacked first. A server that loads or is away is waited for.
@@ -55,6 +59,8 @@ def _take_step(given: argparse.Namespace) -> None:
             _score(given)
         case "look":
             _look(given.set)
+        case "report":
+            _report(given.out)
         case _:
             PAGE.write_text(build_page(), "utf-8")
 
@@ -68,6 +74,9 @@ def _parser() -> argparse.ArgumentParser:
     draw, score = steps.add_parser("draw"), steps.add_parser("score")
     look = steps.add_parser("look")
     steps.add_parser("table")
+    steps.add_parser("report").add_argument(
+        "--out", type=Path, default=Path("report"), help="folder of the page (default: report)"
+    )
     for step in (draw, score, look):
         step.add_argument("set", choices=SETS)
     for step in (draw, score):
@@ -228,6 +237,19 @@ def _look(name: str) -> None:
     rows = {key: [list(look) for look in looks[key]] for key in looks}
     rows[name].append([round(fraction, 4), time.strftime("%Y-%m-%d", time.gmtime())])
     LOOKS.write_text(json.dumps(rows, indent=1) + "\n", "utf-8")
+
+
+def _report(out: Path) -> None:
+    from mixtura.reports.page import write_report  # draws figures, which nothing else needs
+
+    found: list[LoggedEvaluation] = []
+    for name in LABELS:
+        if results_file(name).exists():
+            found += evaluations_of(name, read_outcomes(results_file(name)), out)
+    try:
+        print(write_report(group_by_task(found), out).file, file=sys.stderr)
+    except OSError as error:
+        raise SystemExit(f"--out {out}: {error.strerror}") from None
 
 
 if __name__ == "__main__":

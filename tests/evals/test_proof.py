@@ -14,10 +14,11 @@ import pytest
 from bench.proof import __main__ as command
 from bench.proof.arms import arms_of
 from bench.proof.draw import draw_all, draw_arms
+from bench.proof.evaluations import evaluations_of
 from bench.proof.figures import auroc, auroc_interval, oracle_share, row_of, wilson_interval
 from bench.proof.kept import KeptAnswers, KeptModel, read_log
 from bench.proof.labels import SETS as LABELS
-from bench.proof.members import LARGE, SMALL, kept_model
+from bench.proof.members import LARGE, MEMBERS, SMALL, kept_model
 from bench.proof.page import FOLDER, PAGE, ROOT, Look, build_page, describe_set, results_file
 from bench.proof.programs import ProgramRuns
 from bench.proof.questions import SETS, Item
@@ -29,6 +30,8 @@ from mixtura.evals.statistics.repeated_looks import look_alphas
 from mixtura.models.fake import Scripted
 from mixtura.models.openai import OpenAI
 from mixtura.programs.examples import read_examples
+from mixtura.reports.quality import best_model_rows
+from mixtura.reports.runs import group_by_task
 from tests.support.paths import DATA
 from tests.support.upstream import Script, honest, running
 
@@ -413,6 +416,25 @@ def test_the_commands_of_the_page_draw_all_that_the_table_has():
         for arm in ("large", "small")
     }
     assert {name for one in given for name in one.arms or ()} == own
+
+
+@pytest.mark.parametrize("name", ["humaneval", "gsm8k"])
+def test_the_report_of_the_results_has_the_rows_of_the_page(name, tmp_path):
+    outcomes = read_outcomes(results_file(name))
+    (task,) = group_by_task(evaluations_of(name, outcomes, tmp_path))
+    said = sorted(
+        (round(row["score"], 9), row["prompts"], row["answers"], round(row["calls"], 9),
+         round(row["tokens"], 6), round(row["gain"], 9), round(row["gain_low"], 9))
+        for row in best_model_rows(task)[:-1]
+    )  # fmt: skip
+    rows = [row_of(outcomes, arm, "large") for arm in LABELS[name].arms if arm not in MEMBERS]
+
+    assert len(said) == len(rows)
+    assert said == sorted(
+        (round(row.right, 9), row.items, row.answers, round(row.calls, 9), round(row.tokens, 6),
+         round(row.difference.value, 9), round(row.difference.low, 9))
+        for row in rows
+    )  # fmt: skip
 
 
 def test_the_page_says_what_the_results_say_and_nothing_else():

@@ -24,9 +24,12 @@ from mixtura.evals.eval_request import EvalRequest
 from mixtura.evals.log_reader import LoggedEvaluation, RecordedCall, SampleAnswer
 from mixtura.reports import aggregator_influence, label_spacing, quality, run_costs, runs
 from mixtura.reports.experiments import experiment_mixtures, run_experiments
-from mixtura.reports.headlines import latency_headline as latency_headline
-from mixtura.reports.headlines import layers_headline as layers_headline
-from mixtura.reports.headlines import roles_headline as roles_headline
+from mixtura.reports.headlines import (
+    best_model_headline,
+    latency_headline,
+    layers_headline,
+    roles_headline,
+)
 from mixtura.reports.page import format_value, report_html, write_report
 from mixtura.reports.sections import build_sections, load_section_words
 from tests.support.report_world import QUALITY, World
@@ -61,6 +64,58 @@ def alone(name, scores, texts=None):
 
 
 # ---- the analyses, on scores that are known
+
+
+def test_every_mixture_is_compared_with_the_best_model_alone_the_largest_gain_first():
+    best, other = alone("b", [1, 1, 0, 0]), alone("a", [1, 0, 0, 0])
+    good = contender("good", [["a", "b"]], "a", [1, 1, 1, 0], [call("a"), call("b", index=1)])
+    bad = contender("bad", [["a", "b"]], "b", [0, 0, 0, None], pattern="rank")
+
+    first, last, own = quality.best_model_rows(of(bad, other, best, good))
+
+    assert [row["who"] for row in (first, last, own)] == ["a, b → a", "a, b → rank by b", "b"]
+    assert (first["best"], first["gain"], first["score"], first["calls"]) == ("b", 0.25, 0.75, 2)
+    assert first["gain_low"] <= 0.25 <= first["gain_high"]
+    # (1.960 + 0.842)·s/√n with the differences 0, 0, 1, 0
+    assert first["detectable"] == pytest.approx(2.8016 * 0.5 / 2, abs=1e-3)
+    assert (last["prompts"], last["gain"]) == (3, pytest.approx(-2 / 3))
+    assert "gain" not in own
+    assert own["score"] == 0.5
+
+
+def test_without_a_mixture_or_a_model_alone_nothing_is_compared_with_the_best_model():
+    assert quality.best_model_rows(of(alone("a", [1, 0]))) == []
+    assert quality.best_model_rows(of(contender("t", [["a"]], "a", [1, 0]))) == []
+
+
+def test_one_prompt_in_common_has_a_gain_and_no_interval():
+    (row, _) = quality.best_model_rows(of(alone("a", [0]), contender("t", [["a"]], "a", [1])))
+
+    assert (row["gain"], row["gain_low"], row["detectable"]) == (1, None, None)
+
+
+def test_the_headline_counts_who_is_better_worse_and_neither():
+    rows = [
+        {"best": "b", "gain_low": low, "gain_high": high}
+        for low, high in ((0.1, 0.2), (-0.1, 0.2), (-0.3, -0.1), (None, None))
+    ]
+
+    assert best_model_headline(rows) == (
+        "Shown to be better than b alone: 1 of 4 mixtures; worse: 1; undecided: 2"
+    )
+
+
+def test_one_pattern_with_two_settings_is_two_mixtures_and_their_labels_tell_them_apart():
+    low, high = (
+        replace(contender("t", [["a"]], "a", [1, 0], pattern="gate"), settings={"threshold": at})
+        for at in (0.5, 0.9)
+    )
+
+    found = of(low, high, low)
+
+    assert [runs.contender_label(one) for one in found.contenders] == [
+        "a → gate by a (threshold 0.5)", "a → gate by a (threshold 0.9)",
+    ]  # fmt: skip
 
 
 def test_a_models_gain_is_paired_by_prompt_and_the_others_are_weighed_alone():
@@ -343,7 +398,7 @@ def test_the_page_needs_nothing_else_and_runs_nothing(report):
     assert page.fetched == []
     assert "script" not in page.tags
     assert "default-src 'none'" in text
-    assert page.tags.count("figure") == page.tags.count("svg") == 9
+    assert page.tags.count("figure") == page.tags.count("svg") == 10
     assert not re.search(r'<svg[^>]*style="|url\(https?:', text)
     assert page.ids == [f"gsm8k-{key}" for key in load_section_words()]
 
@@ -379,7 +434,9 @@ def test_names_that_are_markup_stay_text_on_the_page():
 @pytest.mark.parametrize(
     ("value", "manner", "said"),
     [
-        (0.625, "percent", "62 %"), (-0.05, "points", "-5"), (0.00012, "dollars", "0.00012"),
+        (0.625, "percent", "62 %"), (0.6253, "percent_tenths", "62.5 %"), (-0.05, "points", "-5"),
+        (-0.0512, "points_tenths", "-5.1"), (0.0412, "margin", "±4.1"),
+        (0.00012, "dollars", "0.00012"),
         (1234.5, "number", "1,234"), (0.5, "number", "0.5"), (True, "yes", "yes"),
         ("a\nb", "text", "a b"),
     ],

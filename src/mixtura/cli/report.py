@@ -55,10 +55,10 @@ if TYPE_CHECKING:
 def command(ctx: click.Context, folder: str | None, out: str, as_json: bool) -> None:
     """Run the paper's analyses on your own results.
 
-    With --from, run all eight on recorded evaluations and write one page, with its figures
-    (SVG, PNG) and tables (CSV) beside it. `collect` runs the evaluations they need. The other
-    commands work on files of answers, in the format of AlpacaEval's model_outputs.json. A list
-    of files ends at the next option.
+    With --from, compare every recorded mixture with the best model alone, run the paper's
+    analyses, and write one page, with its figures (SVG, PNG) and tables (CSV) beside it.
+    `collect` runs the evaluations that they need. The other commands work on files of answers, in
+    the format of AlpacaEval's model_outputs.json. A list of files ends at the next option.
     """
     if ctx.invoked_subcommand is not None:
         return

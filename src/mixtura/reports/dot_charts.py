@@ -59,6 +59,13 @@ def differences_chart(rows: Sequence[Row], headline: str) -> Chart:
     return _dot_chart(rows, choice, headline, "better by, in points", "+.0f", zero=True)
 
 
+def gains_chart(rows: Sequence[Row], headline: str) -> Chart:
+    """How much better each mixture is than the best model alone."""
+    choice = (("gain", "better by", HUES[0], SHAPES[0]),)
+    title = "better than the best model, by this share of answers"
+    return _dot_chart(rows, choice, headline, title, "+.0%", zero=True)
+
+
 def _dot_chart(
     rows: Sequence[Row],
     choice: ColumnStyles,

@@ -13,6 +13,17 @@ def _format_percent(value: float) -> str:
     return f"{100 * value:.0f}\u00a0%"  # not to be parted at the end of a line
 
 
+def best_model_headline(rows: Sequence[Row]) -> str:
+    """How many mixtures are shown to be better than the best model alone, and how many worse."""
+    better = sum((row["gain_low"] or 0) > 0 for row in rows)
+    worse = sum((row["gain_high"] or 0) < 0 for row in rows)
+    of = f"{better} of {pluralize_count(len(rows), 'mixture')}"
+    return (
+        f"Shown to be better than {rows[0]['best']} alone: {of}; worse: {worse};"
+        f" undecided: {len(rows) - better - worse}"
+    )
+
+
 def collaborativeness_headline(rows: Sequence[Row]) -> str:
     """How many models gain by reading others, and whether by reading worse ones alone."""
     # A model may have read several sets of others; one sentence is about the largest.

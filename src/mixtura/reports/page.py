@@ -179,22 +179,28 @@ def format_value(value: object, value_format: ValueFormat) -> str:
     if not isinstance(value, int | float):
         return to_one_line(value)
     match value_format:
-        case "percent":
-            return f"{100 * value:.0f} %"
-        case "points":
-            return f"{100 * value:+.0f}"
-        case "signed":
-            return f"{value:+.2f}"
         case "dollars":
             return f"{value:.4f}" if value >= 0.01 else f"{value:.2g}"
         case "number":
             return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
-        case "decimal":
-            return f"{value:.2f}"
         case "yes":
             return "yes" if value else ""
-        case "count" | "text":
-            return f"{value:,.0f}"
+        case _:
+            return _NUMBER_TEMPLATES[value_format].format(value, 100 * value)
+
+
+_NUMBER_TEMPLATES: Mapping[ValueFormat, str] = {
+    "percent": "{1:.0f} %",
+    "percent_tenths": "{1:.1f} %",
+    "points": "{1:+.0f}",
+    "points_tenths": "{1:+.1f}",
+    "margin": "±{1:.1f}",
+    "signed": "{0:+.2f}",
+    "decimal": "{0:.2f}",
+    "count": "{0:,.0f}",
+    "text": "{0:,.0f}",
+}
+"""Of a value, and of 100 times it."""
 
 
 def _paper_findings(paper: PaperFindings) -> str:

@@ -1,4 +1,4 @@
-"""The paper's questions of quality: whether, in which layers, how many and in what role.
+"""Questions of quality: against the best model, whether, in which layers, how many, what role.
 
 Wang et al. 2024 (arXiv 2406.04692), sections 2.1 and 3.3.
 """
@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from statistics import fmean, stdev
 
-from mixtura.evals.log_reader import LoggedEvaluation
+from mixtura.evals.log_reader import SINGLE_MODEL, LoggedEvaluation
+from mixtura.evals.statistics.intervals import detectable_difference
 from mixtura.reports.rows import Row, interval_columns, paired_difference
 from mixtura.reports.runs import (
     RANK,
     TaskRuns,
     Team,
+    contender_label,
     layer_count,
     mean_score,
     scores_by_prompt,
@@ -21,6 +24,63 @@ from mixtura.reports.runs import (
 )
 
 SEVERAL, ONE = "several models", "one model"
+
+
+# ---- 0: against the best model
+
+
+def best_model_rows(runs: TaskRuns) -> list[Row]:
+    """
+    Every mixture against the model that is best alone, paired by prompt; the largest gain first.
+
+    The last row is that model itself. Empty where no model or no mixture has scores.
+    """
+    alone = runs.single_model_scores
+    if not alone:
+        return []
+    best = runs.single_models[max(alone, key=lambda name: alone[name])]
+    mixtures = (one for one in runs.contenders if one.pattern != SINGLE_MODEL)
+    rows = [row for one in mixtures if (row := _best_model_row(one, best))]
+    rows.sort(key=lambda row: -row["gain"])
+    return [*rows, _outcome_row(best) | {"best": best.name}] if rows else []
+
+
+def _best_model_row(one: LoggedEvaluation, best: LoggedEvaluation) -> Row | None:
+    ours, theirs = scores_by_prompt(one), scores_by_prompt(best)
+    gain = paired_difference(ours, theirs)
+    if gain is None:
+        return None
+    differences = [ours[prompt] - theirs[prompt] for prompt in ours if prompt in theirs]
+    spread = stdev(differences) if len(differences) > 1 else 0.0
+    return _outcome_row(one) | {
+        "best": best.name,
+        **interval_columns("gain", gain),
+        "detectable": detectable_difference(spread, gain.prompts) if spread else None,
+        "prompts": gain.prompts,
+    }
+
+
+def _outcome_row(one: LoggedEvaluation) -> Row:
+    """The score of *one*, and the means over answers of what an answer takes."""
+    answered = [answer for answer in one.answers if answer.has_answer]
+    score = mean_score(one)
+    dollars = [answer.cost_usd for answer in answered]
+    known = [value for value in dollars if value is not None]
+    return {
+        "who": contender_label(one),
+        **interval_columns("score", score),
+        "prompts": score.prompts if score else 0,
+        "answers": sum(answer.score is not None for answer in one.answers),
+        "calls": _mean(len(list(answer.leaf_calls())) for answer in answered),
+        "tokens": _mean(answer.total_tokens for answer in answered),
+        "cost_usd": fmean(known) if known and len(known) == len(dollars) else None,
+        "seconds": _mean(answer.duration_seconds for answer in answered),
+    }
+
+
+def _mean(values: Iterable[float]) -> float | None:
+    known = list(values)
+    return fmean(known) if known else None
 
 
 # ---- 1: collaborativeness

@@ -7,7 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import fmean
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import msgspec
 
 from mixtura.evals.log_reader import SINGLE_MODEL, LoggedEvaluation, RecordedCall, SampleAnswer
 from mixtura.reports.rows import SHARE_RANGE, Interval, mean_interval
@@ -50,9 +52,20 @@ def contender_label(contender: LoggedEvaluation) -> str:
     rows = [_count_names(row) for row in contender.layers]
     same = len(set(rows)) == 1 and len(rows) > 1
     team = f"({rows[0]}) × {len(rows)} layers" if same else " → ".join(rows)
-    last = contender.aggregator or "all"
-    by = "" if contender.pattern == MIXTURE else f"{contender.pattern} by "
-    return f"{team} → {by}{last}"
+    how = "" if contender.pattern == MIXTURE else contender.pattern
+    by = " by " if how and contender.aggregator else ""
+    return f"{team} → {how}{by}{contender.aggregator or ''}{_settings_label(contender.settings)}"
+
+
+def _settings_label(settings: Mapping[str, Any] | None) -> str:
+    """The settings that are not the usual ones, where they are short enough for a figure."""
+    words = [
+        f"{name} {value}"
+        if isinstance(value, int | float | str) and len(str(value)) <= 16
+        else name
+        for name, value in (settings or {}).items()
+    ]
+    return f" ({', '.join(words)})" if words else ""
 
 
 def _count_names(row: Sequence[str]) -> str:
@@ -62,7 +75,7 @@ def _count_names(row: Sequence[str]) -> str:
 
 @dataclass(frozen=True)
 class TaskRuns:
-    """The evaluations of one task; of those of the same shape, the one with the most scores."""
+    """The evaluations of one task; of those of the same shape and settings, the fullest one."""
 
     task: str
     contenders: tuple[LoggedEvaluation, ...]
@@ -140,7 +153,10 @@ class _TaskGroup(NamedTuple):
 
 
 def _most_scored(contenders: Iterable[LoggedEvaluation]) -> list[LoggedEvaluation]:
-    """Of those of the same shape the one with the most scores, and the most agreement numbers."""
+    """
+    Of those of the same shape and settings the one with the most scores, and the most agreement
+    numbers.
+    """
     kept: dict[tuple[object, ...], LoggedEvaluation] = {}
     for one in contenders:
         # Not by name: that of a mixture is the user's, and may mean another team in another file.
@@ -149,6 +165,7 @@ def _most_scored(contenders: Iterable[LoggedEvaluation]) -> list[LoggedEvaluatio
             one.aggregator,
             one.pattern,
             one.name if one.pattern == SINGLE_MODEL else "",
+            msgspec.json.encode(one.settings or {}, order="sorted"),
         )
         if shape not in kept or _completeness_rank(one) > _completeness_rank(kept[shape]):
             kept[shape] = one

@@ -1,4 +1,4 @@
-"""The eight analyses as parts of a page: what was asked, what is seen, the figures, the table."""
+"""The analyses as parts of a page: what was asked, what is seen, the figures, the table."""
 
 from __future__ import annotations
 
@@ -31,7 +31,18 @@ from mixtura.reports.runs import TaskRuns
 from mixtura.reports.text_similarity import MEASURES
 
 ValueFormat = Literal[
-    "text", "percent", "points", "signed", "dollars", "count", "number", "decimal", "yes"
+    "text",
+    "percent",
+    "percent_tenths",
+    "points",
+    "points_tenths",
+    "margin",
+    "signed",
+    "dollars",
+    "count",
+    "number",
+    "decimal",
+    "yes",
 ]
 CHECKED_TASKS = ("gsm8k", "math", "ifeval", "humaneval")
 """Tasks that a program checks."""
@@ -136,6 +147,7 @@ def _accuracy_rows(runs: TaskRuns) -> list[Row]:
 
 
 _ROW_FUNCTIONS: Mapping[str, Callable[[TaskRuns], Sequence[Row]]] = {
+    "best_model": quality.best_model_rows,
     "collaborativeness": quality.collaborativeness_rows,
     "layers": quality.layer_rows,
     "following": _influence_rows,
@@ -173,7 +185,14 @@ def _influence_chart(rows: Sequence[Row]) -> Mapping[str, Chart]:
     return {"following": dot_charts.influence_chart(shown, headlines.influence_headline(shown))}
 
 
+def _best_model_chart(rows: Sequence[Row]) -> Mapping[str, Chart]:
+    compared = [row | {"label": row["who"]} for row in rows if "gain" in row]
+    headline = headlines.best_model_headline(compared)
+    return {"best_model": dot_charts.gains_chart(compared, headline)}
+
+
 _CHART_FUNCTIONS: Mapping[str, Callable[[Sequence[Row]], Mapping[str, Chart]]] = {
+    "best_model": _best_model_chart,
     "collaborativeness": _single_chart(
         "collaborativeness",
         dot_charts.collaborativeness_chart,
