@@ -52,6 +52,8 @@ WRITTEN = {
     "percent signs": ("https://evil%2Eexample/", "hxxps://evil[.]example/"),
     "a percent sign for a letter": ("https://%65vil.example/", "hxxps://evil[.]example/"),
     "another full stop": ("https://evil。example/", "hxxps://evil[.]example/"),
+    "another full stop in a bare host": ("see evil。example", "see evil[.]example"),
+    "a wide full stop in a bare host": ("see evil．example/x.", "see evil[.]example/x."),
     "wide letters": ("https://ｅvil．example/", "hxxps://ｅvil[.]example/"),
     "a sign without width": ("https://ev\u200bil.example", "hxxps://evil[.]example"),
     "a soft hyphen": ("https://ev\u00adil.example", "hxxps://evil[.]example"),
@@ -86,6 +88,11 @@ def test_a_host_is_defanged_however_it_is_written(case):
         ("https://xn--vil-qdd.example", "hxxps://xn--vil-qdd[.]example"),
         ("https://例え.テスト/", "hxxps://例え[.]テスト/"),
         ("a-b.sh", "a-b[.]sh"),
+        ("пример.рф", "пример[.]рф"),
+        ("почта.рф:8080/вход", "почта[.]рф:8080/вход"),
+        ("例子.中国", "例子[.]中国"),
+        ("evil.co。uk/x", "evil[.]co[.]uk/x"),
+        ("evil。com,https://good.example", "evil[.]com,hxxps://good[.]example"),
         ("evil.sh/x", "evil[.]sh/x"),
         ("evil.app:8080", "evil[.]app:8080"),
         ("http://localhost:8080/", "hxxp://localhost:8080/"),
@@ -111,6 +118,7 @@ def test_one_host_has_one_name():
         "import os.path", "self.name = request.app.id", "np.array([1.5, 2.25])", "main.py",
         "tensor.to(device)", "e.g. this, i.e. that", "version 1.2.3", "3.14", "node.js",
         "using System.IO;", "The end.The next", "x.com()", "a: b", "https: a scheme", "?.", "...",
+        "请安装pytest。然后", "请安装pytest。ai模型", "使用README。再见", "слово.конец",
         "a/b.c/d", "hxxps://evil[.]example/x", "12:30", "C:\\Users", "std::vector",
     ],
 )  # fmt: skip
@@ -132,6 +140,8 @@ def test_a_long_text_takes_no_longer_than_it_is():
         "@",
         "a.b,",
         "http://a.co,b.co,",
+        "a。",
+        "a-。com",
     )
     for piece in pieces:
         text = piece * (40_000 // len(piece))

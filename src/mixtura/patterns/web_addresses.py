@@ -50,6 +50,16 @@ _PORT = re.compile(r":\d{2,5}(?!\d)")
 _SURE_ENDINGS = re.compile(
     "com|net|org|edu|gov|mil|biz|xyz|icu|onion|example|invalid|dev|ai|co|de|fr|ru|cn|uk|jp|nl|br|au"
     "|ca|ch|se|eu|kr|tw|cz|gr|hu|tr|ua|za|nz|dk|fi|ro|sg|hk|mx|ie|pt|tv|su|ws|ly|gg|us"
+    "|рф|рус|бел|укр|срб|мкд|бг|ею|мон|қаз|москва|онлайн|сайт|орг|ком|дети|ευ|ελ|հայ|გე|קום|ישראל"
+    "|中国|中國|香港|台湾|台灣|澳門|新加坡|公司|网络|网址|網址|在线|商城|网店|网站|集团|コム|みんな|한국|닷컴|닷넷"
+    "|مصر|امارات|ایران|شبكة|موقع|كوم"
+)
+# With the full stops of Chinese and Japanese, which browsers read as dots. In prose they end a
+# sentence: only Latin letters on both sides and a sure ending make a host of it.
+_WIDE_DOT_HOST = re.compile(
+    r"(?<![a-z0-9_.@\u3002\uff0e\uff61-])(?:[a-z0-9-]{1,63}[.\u3002\uff0e\uff61]){0,8}"
+    rf"[a-z0-9-]{{1,63}}[\u3002\uff0e\uff61](?:{_SURE_ENDINGS.pattern})(?![\w-])",
+    re.IGNORECASE,
 )
 
 
@@ -192,7 +202,7 @@ def _find_in(text: str) -> list[WebAddress]:
         taken.append((begin, address.end))
     taken.sort()
     at = last = 0
-    for bare in _find_bare_hosts(text):
+    for bare in sorted(_find_bare_hosts(text), key=lambda one: one.start):
         while at < len(taken) and taken[at][0] < bare.end:
             last = max(last, taken[at][1])
             at += 1
@@ -266,6 +276,8 @@ def _find_bare_hosts(text: str) -> Iterator[WebAddress]:
         if _WIDE_LETTER.search(match[0]):
             for part in _ASCII_PART.finditer(text, match.start(), match.end()):
                 yield from _read_bare_host(text, part.start(), part[0])
+    for match in _WIDE_DOT_HOST.finditer(text):
+        yield from _addresses_at(text, match.start(), match.end(), normalize_host(match[0]))
 
 
 def _read_bare_host(text: str, begin: int, run: str) -> Iterator[WebAddress]:
@@ -286,9 +298,11 @@ def _is_bare_host(name: str, before: str, behind: str) -> bool:
         return is_ip(name)
     if labels[0] == "www" or ending.startswith("xn--"):
         return True
+    if _SURE_ENDINGS.fullmatch(ending) and behind[:1] != "(":
+        return True
     if not ending.isascii() or not ending.isalpha() or behind[:1] == "(":
         return False
-    if _SURE_ENDINGS.fullmatch(ending) or before == "@" or any("-" in label for label in labels):
+    if before == "@" or any("-" in label for label in labels):
         return True
     path = behind[:1] == "/" and behind[1:2].isalnum()
     return path or bool(_PORT.match(behind))
