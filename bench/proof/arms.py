@@ -159,8 +159,13 @@ def _ifeval_arms(large: Model, small: Model, runs: ProgramRuns) -> list[Arm]:  #
 
 
 def _deception_arms(large: Model, small: Model, runs: ProgramRuns) -> list[Arm]:  # noqa: ARG001
-    honest = _seats(WORDS_TOKENS, (large, 3))
-    liar = replace(_seats(WORDS_TOKENS, (_Renamed(large, "liar"), 1))[0], persona=LIAR)
+    # Four members with a vote each, all of the same weights: three draws of one member would share
+    # one vote, and the liar would have the other.
+    honest = [
+        _seats(WORDS_TOKENS, (_Member(large, f"member {draw + 1}", draw), 1))[0]
+        for draw in range(3)
+    ]
+    liar = replace(_seats(WORDS_TOKENS, (_Member(large, "liar", 0), 1))[0], persona=LIAR)
     seats = [*honest, liar]
     arms = [
         Arm(name="large", model=large, draws=4),
@@ -192,15 +197,17 @@ def _deception_arms(large: Model, small: Model, runs: ProgramRuns) -> list[Arm]:
     return arms
 
 
-class _Renamed:
-    """A model under another name: a member of its own, who reads the same weights."""
+class _Member:
+    """The draw numbered *draw* of a model, as a member of its own that is called *name*."""
 
-    def __init__(self, model: Model, name: str) -> None:
+    def __init__(self, model: Model, name: str, draw: int) -> None:
         self._model = model
+        self._draw = draw
         self.name = name
 
     async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
-        return replace(await self._model.complete(request, emit), model=self.name)
+        said = await self._model.complete(replace(request, draw=self._draw), emit)
+        return replace(said, model=self.name)
 
 
 class _Told:
