@@ -114,7 +114,7 @@ def measure_confidence(
     """
     Of an answer among several *texts*: how alike they are, and the share that come to the same
     number, or of programs do the same on the examples of the prompt, and the share of these that
-    the answer passes.
+    the answer passes. A prompt without examples has neither of the two.
     """
     if len(texts) < 2:
         return {}
@@ -136,8 +136,6 @@ def measure_confidence(
             mine = run(answer)
             found["passed"] = sum(mine) / len(examples)
             found["agreeing"] = sum(run(text) == mine for text in texts) / len(texts)
-        else:
-            found["passed"] = found["agreeing"] = 0.0
     return {name: round(value, 4) for name, value in found.items()}
 
 

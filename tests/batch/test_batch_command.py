@@ -366,6 +366,20 @@ def test_a_dry_run_asks_nothing(batch, upstream):
     assert sorted(path.name for path in batch.folder.iterdir()) == ["in.jsonl", "mixtura.toml"]
 
 
+def test_a_dry_run_counts_rows_that_share_an_answer_once(batch):
+    lines = [json.dumps({"prompt": text}) for text in ("a", "b", "a", "a")]
+    (batch.folder / "in.jsonl").write_text("\n".join(lines))
+
+    apart = batch("in.jsonl", "out.jsonl", "--dry-run", "--json").json
+    shared = batch("in.jsonl", "out.jsonl", "--dry-run", "--json", "--dedupe").json
+    text = batch("in.jsonl", "out.jsonl", "--dry-run", "--dedupe").out
+
+    assert (apart["rows"], apart["asked_rows"], apart["calls"]) == (4, 4, 12)
+    assert (shared["rows"], shared["asked_rows"], shared["calls"]) == (4, 2, 6)
+    assert shared["max_cost_usd"] == pytest.approx(apart["max_cost_usd"] / 2)
+    assert text.startswith("4 rows (2 repeat an earlier one), 6 calls, ")
+
+
 WRONG = {
     "not JSON": ('{"prompt": "a"}\n{"prompt"\n', (), ("in.jsonl:2: not JSON",)),
     "a web page": ("<!doctype html>\n", (), ("in.jsonl:1: not JSON: this is a web page",)),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 
 import click
 
 from mixtura import cli
-from mixtura.batch.input_rows import BatchInput
+from mixtura.batch.input_rows import BatchInput, BatchRow
 from mixtura.billing.forecast import ExpectedCall, forecast_calls, worst_case_spend
 from mixtura.billing.spending_caps import Spend
 from mixtura.cli.common import echo_json
@@ -15,6 +17,7 @@ from mixtura.config.config import Config
 from mixtura.config.plan import MixtureSpec
 from mixtura.core.text import pluralize_count, to_one_line
 from mixtura.core.token_estimate import DEFAULT_ANSWER_TOKENS
+from mixtura.storage.occurrence_counter import OccurrenceCounter
 from mixtura.terminal import format_dollars
 
 
@@ -31,7 +34,9 @@ def print_forecast(
     rows = batch_input.check().rows
     calls, worst, unknown = 0, Spend(), dict[str, None]()
     batched = 0.0
-    for chunk in batch_input.rows():
+    distinct = 0
+    for chunk in _distinct_rows(batch_input):
+        distinct += len(chunk)
         for row in chunk:
             expected = forecast_calls(outline, row.request)
             spend, names = worst_case_spend(expected, config.usage_cost)
@@ -43,13 +48,14 @@ def print_forecast(
     least = None if unknown else batched
     if as_json:
         echo_json({
-            "event": "forecast", "rows": rows, "calls": calls, "max_tokens": worst.tokens,
+            "event": "forecast", "rows": rows, "asked_rows": distinct, "calls": calls, "max_tokens": worst.tokens,
             "max_cost_usd": most, "max_batch_cost_usd": least, "unknown_prices": list(unknown),
         })  # fmt: skip
         return cli.ANSWERED
+    repeated = f" ({rows - distinct:,} repeat an earlier one)" if distinct < rows else ""
     price = "price unknown" if most is None else f"at most {format_dollars(most)}"
     click.echo(
-        f"{pluralize_count(rows, 'row')}, {pluralize_count(calls, 'call')},"
+        f"{pluralize_count(rows, 'row')}{repeated}, {pluralize_count(calls, 'call')},"
         f" at most {pluralize_count(worst.tokens, 'token')}, {price}."
     )
     assumed = f"Without --max-tokens, {DEFAULT_ANSWER_TOKENS:,} tokens per answer are assumed. "
@@ -66,6 +72,17 @@ def print_forecast(
     if unknown:
         click.echo(f"No price is known for {', '.join(map(to_one_line, unknown))}.")
     return cli.ANSWERED
+
+
+def _distinct_rows(batch_input: BatchInput) -> Iterator[list[BatchRow]]:
+    """The rows, some at a time; where equal ones share an answer, the first of these alone."""
+    with closing(OccurrenceCounter()) as counter:
+        for chunk in batch_input.rows():
+            if not batch_input.shares:
+                yield chunk
+                continue
+            earlier = counter.count_earlier([row.key for row in chunk])
+            yield [row for row, times in zip(chunk, earlier, strict=True) if not times]
 
 
 def _warn_of_cap(most: float | None, max_cost: float | None) -> None:
