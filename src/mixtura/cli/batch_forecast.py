@@ -48,8 +48,8 @@ def print_forecast(
     least = None if unknown else batched
     if as_json:
         echo_json({
-            "event": "forecast", "rows": rows, "asked_rows": distinct, "calls": calls, "max_tokens": worst.tokens,
-            "max_cost_usd": most, "max_batch_cost_usd": least, "unknown_prices": list(unknown),
+            "event": "forecast", "rows": rows, "asked_rows": distinct, "calls": calls,
+            "max_tokens": worst.tokens, "max_cost_usd": most, "max_batch_cost_usd": least, "unknown_prices": list(unknown),
         })  # fmt: skip
         return cli.ANSWERED
     repeated = f" ({rows - distinct:,} repeat an earlier one)" if distinct < rows else ""
