@@ -49,7 +49,8 @@ def print_forecast(
     if as_json:
         echo_json({
             "event": "forecast", "rows": rows, "asked_rows": distinct, "calls": calls,
-            "max_tokens": worst.tokens, "max_cost_usd": most, "max_batch_cost_usd": least, "unknown_prices": list(unknown),
+            "max_tokens": worst.tokens, "max_cost_usd": most, "max_batch_cost_usd": least,
+            "unknown_prices": list(unknown),
         })  # fmt: skip
         return cli.ANSWERED
     repeated = f" ({rows - distinct:,} repeat an earlier one)" if distinct < rows else ""
