@@ -53,6 +53,45 @@ def test_the_program_that_passes_the_questions_examples_is_the_answer(confined):
     assert not answer.degraded
 
 
+METHOD = """class Solution:
+    def twoSum(self, nums: List[int], target: int) -> List[int]:
+        seen = defaultdict(int)
+        for at, one in enumerate(nums):
+            if target - one in seen:
+                return [seen[target - one], at]
+            seen[one] = at"""
+FENCED = f"This takes one pass:\n```python\n{METHOD}\n```"
+
+
+@pytest.mark.parametrize(
+    "right",
+    [
+        FENCED,
+        FENCED.replace("class", "from __future__ import annotations\n\nclass").replace(
+            "defaultdict(int)", "{}"
+        ),
+        f"Use a table.\n\n{METHOD}\n\nThat is all.",
+        "```python\ndef twoSum(nums, target):\n    return [0, 1] if target == 9 else [1, 2]\n```",
+        "```python\nclass Solution:\n    def twoSum(self, nums, target):\n        ...\n```\n"
+        + FENCED,
+    ],
+)
+def test_a_method_is_run_as_sites_of_programming_tasks_run_it(right, confined):
+    question = ask(
+        "Which two numbers have this sum?\n\nExample 1:\n\nInput: nums = [2,7,11], target = 9\n"
+        "Output: [0,1]\n\nExample 2:\n\nInput: nums = [3,2,4], target = 6\nOutput: [1,2]\n\n"
+        "```python\nclass Solution:\n"
+        "    def twoSum(self, nums: List[int], target: int) -> List[int]:\n```"
+    )
+    body = "def twoSum(self, nums, target):\n        return [0, 1]"
+    wrong = f"```python\nclass Solution:\n    {body}\n```"
+
+    answer, events = watched(Chosen.of(team(wrong, right), Checked()), question)
+
+    assert answer.text == right
+    assert "it passes 2 of 2 checks, the others 1" in str(events)
+
+
 def test_tests_that_a_model_wrote_decide_among_those_that_pass_the_examples(confined):
     tester = repeats(
         "tester", "assert double(3) == 6\nassert double(2) == 4\nassert double(0) == 0"

@@ -92,6 +92,24 @@ def test_inputs_with_an_output_are_examples(head, words, example):
     assert read_examples(question, "f") == ([] if example is None else [example])
 
 
+METHOD = "class Solution:\n    def f(self, nums: List[int], at: int) -> int:\n"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Example 1:\n\nInput: nums = [2,7], at = 1\nOutput: 7\nExplanation: the second.",
+        "Solution().f([2, 7], 1) returns 7",
+        ">>> Solution().f([2, 7], 1)\n7\n",
+    ],
+)
+def test_examples_of_a_method_are_read_without_its_object(words):
+    question = f"{words}\n\n{METHOD}"
+
+    assert find_function(question) == "f"
+    assert read_examples(question, "f") == [Example("([2, 7], 1, )", "7")]
+
+
 @pytest.mark.parametrize(
     ("line", "example"),
     [
@@ -106,6 +124,9 @@ def test_inputs_with_an_output_are_examples(head, words, example):
         ("- `assert f(1) == 2`", Example("(1, )", "2")),
         ("3. assert f(1) == 2", Example("(1, )", "2")),
         ("assert 2 == f(1)", Example("(1, )", "2")),
+        ("assert Solution().f(1) == 2", Example("(1, )", "2")),
+        ("assert Solution(3).f(1) == 2", None),
+        ("assert solution.f(1) == 2", None),
         ("f(1) == 2", None),
         ("assert f(1) != 2", None),
     ],

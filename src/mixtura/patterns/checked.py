@@ -251,8 +251,7 @@ async def _choose_by_command(
 def _read_codes(texts: Sequence[str], question: str) -> list[str]:
     if (function := find_function(question)) is None:
         return [find_code(without_thoughts(text)) for text in texts]
-    # It brings a parser of Markdown along, for which no other pattern has a use.
-    from mixtura.programs.code_blocks import extract_program
+    from mixtura.programs.code_blocks import extract_program  # with a parser of Markdown
 
     return [extract_program(text, question, function) for text in texts]
 
@@ -287,11 +286,13 @@ class ProgramsNotRunError(RuntimeError):
 
 async def read_programs(texts: Sequence[str], question: str, function: str) -> list[str]:
     """The program with *function* in each of *texts*, which answer *question*."""
-    # It brings a parser of Markdown along, for which no other pattern has a use.
-    from mixtura.programs.code_blocks import extract_program
+    from mixtura.programs.code_blocks import extract_program  # with a parser of Markdown
+    from mixtura.programs.methods import call_as_function
 
-    jobs = (partial(extract_program, text, question, function) for text in texts)
-    return [await run_in_program_thread(job) for job in jobs]
+    def read(text: str) -> str:
+        return call_as_function(extract_program(text, question, function), function)
+
+    return [await run_in_program_thread(partial(read, text)) for text in texts]
 
 
 async def run_programs(

@@ -60,9 +60,9 @@ class CodeBlock(NamedTuple):
 
 def extract_program(reply: str, prompt: str, entry_point: str) -> str:
     """
-    The program in a reply to *prompt*: its block with the function *entry_point*, together with
-    what other blocks define; else its text from the function's head on; else it is the
-    function's body, and follows the *prompt*.
+    The program in a reply to *prompt*: its block with the function *entry_point*, or with a class
+    that has it as a method, together with what other blocks define; else its text from the
+    function's head on; else it is the function's body, and follows the *prompt*.
 
     Of several blocks with the function the last counts that is not called wrong or another way.
     """
@@ -71,7 +71,9 @@ def extract_program(reply: str, prompt: str, entry_point: str) -> str:
     reply = _cut_text(without_thoughts(reply), MAX_REPLY_CHARS)  # its programs are tries
     reply = _unwrap_reply(_MARKS.sub("", reply), entry_point)
     blocks, before = _read_blocks(reply)
-    programs = [block for block in blocks if _defines_name(block.text, entry_point)]
+    programs = [block for block in blocks if defines_name(block.text, entry_point)] or [
+        block for block in blocks if class_with_method(block.text, entry_point)
+    ]
     if programs:
         whole = [one for one in programs if not _is_stub(one.text, entry_point)] or programs
         chosen = next((one for one in reversed(whole) if not one.shown), whole[-1])
@@ -90,7 +92,7 @@ def extract_program(reply: str, prompt: str, entry_point: str) -> str:
         return _join_program(prompt, [found])
     spans = [_LANGUAGE.sub("", found[2], count=1).strip() for found in _SPAN.finditer(reply)]
     for span in reversed(spans):
-        if _parse_or_none(span) and _defines_name(span, entry_point):
+        if _parse_or_none(span) and defines_name(span, entry_point):
             return _join_program(prompt, [span])
     rest = "\n".join(texts) or reply
     if re.search(rf"^[ \t]*(?:async )?def {re.escape(entry_point)}\b", rest, re.MULTILINE):
@@ -261,7 +263,7 @@ def _parse_or_none(text: str) -> ast.Module | None:
         return None
 
 
-def _defines_name(text: str, name: str) -> bool:
+def defines_name(text: str, name: str) -> bool:
     """Whether a program gives *name* a value at its top; of one that is broken, by its head."""
     tree = _parse_or_none(text)
     if tree is None:
@@ -269,10 +271,23 @@ def _defines_name(text: str, name: str) -> bool:
     return any(name in _defined_names(part) for part in tree.body)
 
 
+def class_with_method(text: str, name: str) -> str | None:
+    """The class at the top of a program that has the method *name*; None without one."""
+    tree = _parse_or_none(text)
+    classes = [part for part in tree.body if _has_method(part, name)] if tree else []
+    return getattr(classes[-1], "name", None) if classes else None
+
+
+def _has_method(part: ast.stmt, name: str) -> bool:
+    return isinstance(part, ast.ClassDef) and any(name in _defined_names(one) for one in part.body)
+
+
 def _is_stub(text: str, name: str) -> bool:
     """Whether the function *name* of a program has no body but words, ``...`` or ``pass``."""
     tree = _parse_or_none(text)
-    found = [part for part in tree.body if getattr(part, "name", "") == name] if tree else []
+    parts = [*tree.body] if tree else []
+    parts += [inner for part in parts if isinstance(part, ast.ClassDef) for inner in part.body]
+    found = [part for part in parts if getattr(part, "name", "") == name]
     inside: list[ast.stmt] = getattr(found[-1], "body", []) if found else []
     return bool(inside) and all(
         isinstance(one, ast.Pass)
@@ -294,7 +309,7 @@ def _program_between_words(text: str, entry_point: str) -> str | None:
         for end in [at for at in ends if at > start][: -most - 1 : -1]:
             program = "\n".join(lines[start:end])
             if (tree := _parse_or_none(program)) and any(
-                entry_point in _defined_names(p) for p in tree.body
+                entry_point in _defined_names(p) or _has_method(p, entry_point) for p in tree.body
             ):
                 return program
     return None

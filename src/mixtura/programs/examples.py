@@ -132,7 +132,9 @@ def _read_doctests(question: str, literals: _LiteralReader) -> Iterator[Example]
 
 def _read_lines(question: str, literals: _LiteralReader) -> Iterator[Example]:
     name = re.escape(literals.function)
-    pattern = rf"(?<![\w.>])({name}\(.{{0,500}}?\))[\"'`]*+\s*+{_RESULT_WORDS}\s*+(.+)"
+    pattern = (
+        rf"(?<![\w.>])((?:\w+\(\)\.)?{name}\(.{{0,500}}?\))[\"'`]*+\s*+{_RESULT_WORDS}\s*+(.+)"
+    )
     for line in question.splitlines():
         if line.lstrip().startswith((">>>", "def ")):
             continue
@@ -203,7 +205,10 @@ def _read_pair(
 
 
 def _parameter_names(question: str, function: str) -> list[str]:
-    """Names of the parameters of *function* in its last head; none where it cannot be read."""
+    """
+    Names of the parameters of *function* in its last head, without a method's `self`; none where it
+    cannot be read.
+    """
     begin = rf"^[ \t>]*+def[ \t]++{re.escape(function)}[ \t]*+\("
     begins = [match.end() for match in re.finditer(begin, question, re.MULTILINE)]
     for at in reversed(begins[-10:]):
@@ -213,7 +218,8 @@ def _parameter_names(question: str, function: str) -> list[str]:
             continue
         parsed = _parse_or_none(f"def f({head[: end.start()]}): pass", "exec")
         if isinstance(parsed, ast.Module) and isinstance(parsed.body[0], ast.FunctionDef):
-            return [argument.arg for argument in parsed.body[0].args.args]
+            names = [argument.arg for argument in parsed.body[0].args.args]
+            return names[1:] if names[:1] in (["self"], ["cls"]) else names
         return []
     return []
 
@@ -251,9 +257,9 @@ class _LiteralReader:
         return None if node is None else self._read_arguments(node)
 
     def _read_arguments(self, node: ast.expr) -> str | None:
-        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)) or node.keywords:
+        if not isinstance(node, ast.Call) or node.keywords:
             return None
-        if node.func.id != self.function:
+        if _called_name(node.func) != self.function:
             return None
         values = [self._read_node(argument) for argument in node.args]
         if any(value is None for value in values):
@@ -325,6 +331,16 @@ class _LiteralReader:
                     return None
                 return None if _CALCULATION.match(text, len(text[:end])) else found
         return None
+
+
+def _called_name(called: ast.expr) -> str | None:
+    """The name in ``f(…)``, and in ``Solution().f(…)``: a method of an object made without data."""
+    if isinstance(called, ast.Name):
+        return called.id
+    made = called.value if isinstance(called, ast.Attribute) else None
+    if isinstance(called, ast.Attribute) and isinstance(made, ast.Call):
+        return None if made.args or made.keywords else called.attr
+    return None
 
 
 _TEXTS_AND_BRACKETS = re.compile(

@@ -1,0 +1,27 @@
+"""Programs whose answer is a method, as sites of programming tasks ask for: `class Solution`."""
+
+from __future__ import annotations
+
+from mixtura.programs.code_blocks import class_with_method, defines_name
+
+# What such sites import for every program. Annotations are not evaluated: they name classes of the
+# site's own, too.
+_USUAL_IMPORTS = """\
+from __future__ import annotations
+import bisect, collections, functools, heapq, itertools, math, operator, random, re, string
+from typing import *
+from collections import *
+from functools import *
+"""
+
+
+def call_as_function(program: str, name: str) -> str:
+    """
+    *program* with a function *name* that calls the method of that name on a new object of its
+    class; the same program where *name* stands at its top, or no class has such a method.
+    """
+    if defines_name(program, name) or (owner := class_with_method(program, name)) is None:
+        return program
+    imports = "" if "from __future__" in program else _USUAL_IMPORTS
+    called = f"\ndef {name}(*arguments):\n    return {owner}().{name}(*arguments)\n"
+    return f"{imports}{program}\n{called}"
