@@ -120,6 +120,32 @@ def test_calls_are_merged_before_an_answer_is_used_and_not_made_again_by_another
     run(work())
 
 
+def test_equal_rows_that_share_answers_find_what_another_worker_kept_whoever_of_them_ends_first(
+    tmp_path,
+):
+    async def work():
+        with (
+            running(steady()) as upstream,
+            closing(CallJournal(tmp_path / "journal", price, reuses=True)) as calls,
+        ):
+            setup, merged = make_setup(tmp_path, upstream, reuses=True), MergedJournal(calls)
+            first, second = (RowWorker(setup, OwnerHere()) for _ in range(2))
+            (task,) = make_tasks(1, looks_up=True)
+            await first.start()
+            await first.add_rows([task])
+            await take_answers(first, merged, 1, calls.writer.find_call)
+
+            await second.start()
+            await second.add_rows([task._replace(number=n) for n in range(4)])
+            await take_answers(second, merged, 4, calls.writer.find_call)
+
+            assert len(upstream.records) == 3, "no call was made twice"
+            for worker in (first, second):
+                await worker.finish(0)
+
+    run(work())
+
+
 def test_a_worker_sends_no_private_item_and_keeps_the_answers_with_them_in(tmp_path):
     async def work():
         with (

@@ -116,3 +116,26 @@ def test_what_a_replica_that_ended_was_lent_goes_to_the_others():
     clock.now += 31.0
 
     assert lend("stays") == 4
+
+
+def test_a_replica_that_was_silent_for_a_while_is_lent_its_share_again():
+    clock = Clock()
+    owner, limits = ServeOwner(clock), {"here": RateLimits(concurrency=4, requests_per_minute=10)}
+
+    def lend(name, requests):
+        busy = EndpointUse(0, 9, requests, 0, 0, 0, 0, 0.0)
+        leases, _ = owner.lend(name, limits, {"here": busy})
+        return leases["here"]
+
+    for _ in range(3):
+        lend("silent", 4)
+        lend("other", 5)
+    clock.now += 31.0
+    lend("other", 5)
+
+    for _ in range(3):
+        back, other = lend("silent", 4), lend("other", 5)
+    assert (back.concurrency, other.concurrency) == (2, 2)
+    assert (back.requests, other.requests) == (5, 5)
+    clock.now += 61.0  # when what a replica that is gone has asked is forgotten
+    assert lend("other", 5).requests == 5, "the others are lent no more than what is left"
