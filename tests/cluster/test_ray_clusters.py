@@ -8,8 +8,21 @@ from mixtura.cluster import ray_cluster
 from mixtura.cluster.ray_cluster import RayCluster
 
 
+class RayErrors:
+    """The errors of Ray that are told apart."""
+
+    RayError = type("RayError", (Exception,), {})
+    ActorDiedError = type("ActorDiedError", (RayError,), {})
+    ActorUnavailableError = type("ActorUnavailableError", (RayError,), {})
+    WorkerCrashedError = type("WorkerCrashedError", (RayError,), {})
+    NodeDiedError = type("NodeDiedError", (RayError,), {})
+    OutOfMemoryError = type("OutOfMemoryError", (RayError,), {})
+
+
 class RayHere:
     """What a cluster asks Ray: machines with so many cores each."""
+
+    exceptions = RayErrors
 
     def __init__(self, *cores):
         self._nodes = [
@@ -37,6 +50,14 @@ def test_a_worker_has_the_cores_of_one_machine(machines, cores, places):
 
     assert cluster.count_places(cores) == places
     assert cluster.most_cores == max(machines)
+
+
+@pytest.mark.parametrize("name", ["ActorDiedError", "NodeDiedError", "OutOfMemoryError"])
+def test_a_worker_that_ray_ended_is_one_that_died_whatever_the_reason(name):
+    cluster = RayCluster(RayHere(4))
+
+    assert cluster.is_dead(getattr(RayErrors, name)("ended"))
+    assert not cluster.is_dead(RayErrors.ActorUnavailableError("away"))
 
 
 def test_sockets_of_ray_fit_where_the_folder_for_temporary_files_has_a_long_name(

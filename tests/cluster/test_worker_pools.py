@@ -13,6 +13,7 @@ from mixtura.batch.records import Source
 from mixtura.batch.resume import find_resume_point
 from mixtura.batch.row_lines import RowLines
 from mixtura.batch.session import BatchSession
+from mixtura.cluster import worker_pool
 from mixtura.cluster.cluster_models import ClusterModel, ClusterModels
 from mixtura.cluster.messages import WorkerSetup
 from mixtura.cluster.owner import LeaseOwner
@@ -225,6 +226,52 @@ def test_what_workers_of_a_machine_that_is_gone_have_spent_is_not_taken_for_noth
                 assert answer.completion is not None, "another worker answers it"
                 assert cluster.forgotten == [(name, None)]
                 await pool.end()
+
+    asyncio.run(work())
+
+
+class SmallerCluster(ClusterHere):
+    """It has no room for a third worker; *says_so*: that is known, as once a machine is gone."""
+
+    def __init__(self, says_so):
+        super().__init__()
+        self._says_so = says_so
+
+    def count_places(self, cores):
+        return 1 if self._says_so and self.workers[0].dead.done() else 2
+
+    def start_actor(self, kind, *arguments, **more):
+        actor = super().start_actor(kind, *arguments, **more)
+        if len(self.workers) > 2:
+            actor.inside.start_on_node = asyncio.Event().wait
+        return actor
+
+
+@pytest.mark.parametrize("says_so", [True, False])
+def test_where_a_machine_is_gone_and_nothing_takes_its_workers_place_the_others_answer_its_rows(
+    tmp_path, monkeypatch, says_so
+):
+    monkeypatch.setattr(worker_pool, "START_SECONDS", 36.0 if says_so else 0.5)
+
+    async def work():
+        cluster = SmallerCluster(says_so)
+        with running(steady((0.05, 0.1))) as upstream:
+            async with open_pool(tmp_path, upstream, cluster) as pool:
+                names = [f"{number}" for number in range(8)]
+                asked = [  # half of them go to the worker that is ended
+                    asyncio.create_task(pool.answer_row(bytes(7) + name.encode(), question(name)))
+                    for name in names
+                ]
+                await asyncio.sleep(0)
+                cluster.end_actor(cluster.workers[0])
+                await cluster.workers[0].inside.finish(0)
+                answers = await asyncio.wait_for(asyncio.gather(*asked), 120)
+                assert all(one.completion is not None for one in answers)
+                again = pool.answer_row(bytes(7) + b"0", question("0"))
+                assert (await asyncio.wait_for(again, 120)).completion is not None
+                await pool.finish()
+            assert len({record.id for record in upstream.records}) == 3 * 8
+            assert len(upstream.records) <= 3 * 8 + 4, "those that were under way"
 
     asyncio.run(work())
 
