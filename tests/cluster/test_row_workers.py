@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import threading
 from contextlib import closing
 from dataclasses import replace
 
@@ -315,6 +316,33 @@ def test_a_part_whose_merge_is_called_off_counts_once(tmp_path):
 
             assert calls.journal.count_calls() == calls.made == 1
             assert [one.dollars for one in calls.journal.read_spent()] == [2.0]
+
+    run(work())
+
+
+def test_a_part_that_is_given_again_is_on_the_disk_before_its_journal_may_be_removed(tmp_path):
+    async def work():
+        with closing(CallJournal(tmp_path / "journal", price)) as calls:
+            merged, may_write = MergedJournal(calls), threading.Event()
+            spent = [SpentAmount("answer", "a", 1, 10, 10, 2.0, 0)]
+            busy = asyncio.create_task(calls.writer.run_job(may_write.wait))
+            await asyncio.sleep(0.05)
+            part = KeptPart("w.journal", [KeptCall(1, b"k" * 20, b"{}")], spent)
+            merging = asyncio.create_task(merged.merge(part))
+            await asyncio.sleep(0)
+            merging.cancel()
+            await asyncio.gather(merging, return_exceptions=True)
+
+            # What the worker has more than that, as it ends: nothing.
+            ends = asyncio.create_task(merged.merge(KeptPart("w.journal", [], spent)))
+            for _ in range(20):
+                await asyncio.sleep(0)
+            ended_early = ends.done()
+            may_write.set()
+            await ends
+            await busy
+            assert not ended_early
+            assert calls.journal.count_calls() == 1
 
     run(work())
 

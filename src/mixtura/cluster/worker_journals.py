@@ -79,6 +79,8 @@ class MergedJournal:
             }
         except (ValueError, TypeError):  # what we wrote is not what is there
             raise calls.journal.damaged_error() from None
+        self._written = {**self._merged}
+        """How far each is merged on the disk: what is counted may still be on its way there."""
 
     def merged_number(self, journal: str) -> int:
         """The last call of a worker's journal that is merged; 0 for none."""
@@ -102,6 +104,8 @@ class MergedJournal:
             # the same part, given again, must not count again.
             self._count_spent(part.journal, *found, earlier=earlier)
             await self._calls.writer.run_job(partial(self._write, part.journal, *found))
+        elif self._written.get(part.journal) is not self._merged.get(part.journal):
+            await self._calls.writer.run_job(lambda: None)  # whoever wrote it was called off
 
     def merge_now(self, part: KeptPart) -> None:
         """The part of an earlier run, where no event loop runs yet."""
@@ -136,6 +140,7 @@ class MergedJournal:
         text = json.dumps([now.number, [*now.spent.values()]])
         settings = {_SETTING + journal: text}
         self._calls.journal.write(calls=calls, spent=spent, settings=settings)
+        self._written[journal] = now
 
     def _count_spent(
         self,
