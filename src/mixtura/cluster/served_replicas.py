@@ -230,8 +230,10 @@ def start_replicas(
         )
         serve.run(deployment.bind(), name=APP_NAME, route_prefix="/")
     # Its errors have no family: a port in use elsewhere, no room for a replica.
-    except Exception as error:  # noqa: BLE001
-        stop_serving(APP_NAME)
+    except BaseException as error:
+        stop_serving(APP_NAME)  # what is called off by Ctrl-C would go on, too
+        if not isinstance(error, Exception):
+            raise
         said = to_one_line(error)[:500] or type(error).__name__
         raise ConfigError(f"no replica of the server can be started: {said}") from None
 
