@@ -320,6 +320,29 @@ def test_a_part_whose_merge_is_called_off_counts_once(tmp_path):
     run(work())
 
 
+def test_what_is_counted_for_a_journal_that_cannot_be_read_gives_way_to_what_that_says(tmp_path):
+    async def work():
+        with closing(CallJournal(tmp_path / "journal", price)) as calls:
+            merged = MergedJournal(calls)
+            early = SpentAmount("answer", "a", 1, 10, 10, 2.0, 0)
+            await merged.merge(KeptPart("w.journal", [KeptCall(1, b"k" * 20, b"{}")], [early]))
+            await merged.count_unread("w.journal", 7.0)
+            await merged.count_unread("w.journal", 7.0)
+            assert calls.dollars == 7.0
+        with closing(CallJournal(tmp_path / "journal", price)) as calls:
+            assert calls.dollars == 7.0, "a later run counts it, too"
+            late = SpentAmount("answer", "a", 2, 20, 20, 3.0, 0)
+            part = KeptPart("w.journal", [KeptCall(2, b"l" * 20, b"{}")], [late])
+            merged = MergedJournal(calls)
+            merged.merge_now(part)
+            merged.merge_now(part)
+            assert (calls.dollars, calls.journal.count_calls()) == (3.0, 2)
+        with closing(CallJournal(tmp_path / "journal", price)) as calls:
+            assert calls.dollars == 3.0
+
+    run(work())
+
+
 def test_a_part_that_is_given_again_is_on_the_disk_before_its_journal_may_be_removed(tmp_path):
     async def work():
         with closing(CallJournal(tmp_path / "journal", price)) as calls:

@@ -197,7 +197,7 @@ class LostCluster(OwnedCluster):
 
             def forget_worker(*what):
                 self.forgotten.append(what)
-                forget(*what)
+                return forget(*what) + 0.25  # as if it had been lent so much
 
             actor.inside.forget_worker = forget_worker
         elif len(self.workers) == 1:
@@ -226,6 +226,8 @@ def test_what_workers_of_a_machine_that_is_gone_have_spent_is_not_taken_for_noth
                 assert answer.completion is not None, "another worker answers it"
                 assert cluster.forgotten == [(name, None)]
                 await pool.end()
+            with closing(CallJournal(tmp_path / "journal", lambda *_: 0.0)) as calls:
+                assert calls.dollars > 0.25, "under the cap of a later run, too"
 
     asyncio.run(work())
 

@@ -80,15 +80,17 @@ class DollarOwner:
         self._lent[worker] += more
         return DollarLease(more, wanted)
 
-    def settle_dead(self, worker: str, spent: float | None) -> None:
+    def settle_dead(self, worker: str, spent: float | None) -> float:
         """
         It is gone, and has spent so much: the rest of its lease is free. None: it may have spent
-        all of that.
+        all of that. What counts as spent is returned.
         """
-        if worker in self._lent:
-            spent = self._occupied_dollars(worker) if spent is None else spent
-            self._lent[worker] = spent
-            self._uses[worker] = self._uses[worker]._replace(spent=spent, held=0.0, needed=0.0)
+        if worker not in self._lent:
+            return spent or 0.0
+        spent = self._occupied_dollars(worker) if spent is None else spent
+        self._lent[worker] = spent
+        self._uses[worker] = self._uses[worker]._replace(spent=spent, held=0.0, needed=0.0)
+        return spent
 
     def _occupied_dollars(self, worker: str) -> float:
         """What others may not have: its lease, or more where calls cost more than they reserved."""

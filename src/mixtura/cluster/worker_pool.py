@@ -259,7 +259,9 @@ class WorkerPool:
         is_read = await self._left.merge_left(slot.node, (dead,))
         # Of a machine that is gone it is not known: all that was lent may be spent.
         spent = self._merged.merged_dollars(dead) if is_read else None
-        await self._owner.forget_worker.remote(dead, spent)
+        counted = await self._owner.forget_worker.remote(dead, spent)
+        if not is_read:
+            await self._merged.count_unread(dead, counted)
         rows = [(task._replace(looks_up=True), one) for task, one in slot.rows.values()]
         slot.rows = {task.number: (task, one) for task, one in rows}
         slot.unsent.clear()
