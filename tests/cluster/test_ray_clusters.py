@@ -97,14 +97,20 @@ class ServeHere:
     def __init__(self, error):
         self._error = error
         self.served = []
-        self.ingress = self.deployment = Anything()
+        self.ingress = Anything()
+        self.options = {}
+
+    def deployment(self, *_, **options):
+        self.options = options
+        return Anything()
 
     def start(self, **_):
         """It listens."""
 
     def run(self, app, name, **_):
         self.served.append(name)
-        raise self._error
+        if self._error is not None:
+            raise self._error
 
     def delete(self, name):
         self.served.remove(name)
@@ -116,8 +122,16 @@ class ServeHere:
         """It listens no more."""
 
 
-def serve_replicas():
-    setup = ReplicaSetup("1", (), "/", "127.0.0.1", 8080, 2)
+def use_serve(monkeypatch, error=None):
+    here = ServeHere(error)
+    modules = {"ray": object(), "ray.serve": here, "ray.serve.llm": Anything()}
+    for name, module in modules.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    return here
+
+
+def serve_replicas(**more):
+    setup = ReplicaSetup("1", (), "/", "127.0.0.1", 8080, 2, **more)
     cluster = SimpleNamespace(own_node="0", start_actor=lambda *_, **__: None)
     start_replicas(cluster, setup, everywhere=True)
 
@@ -129,13 +143,18 @@ def serve_models():
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("no room")], ids=repr)
 @pytest.mark.parametrize("serve", [serve_replicas, serve_models])
 def test_what_is_called_off_while_it_starts_is_not_left_on_the_cluster(monkeypatch, serve, error):
-    here = ServeHere(error)
-    modules = {"ray": object(), "ray.serve": here, "ray.serve.llm": Anything()}
-    for name, module in modules.items():
-        monkeypatch.setitem(sys.modules, name, module)
+    here = use_serve(monkeypatch, error)
 
     with pytest.raises((KeyboardInterrupt, ConfigError)) as raised:
         serve()
 
     assert isinstance(raised.value, KeyboardInterrupt) == isinstance(error, KeyboardInterrupt)
     assert here.served == []
+
+
+def test_requests_wait_in_a_replica_where_they_are_counted_and_have_turns(monkeypatch):
+    here = use_serve(monkeypatch)
+
+    serve_replicas(most_runs=1536)
+
+    assert here.options["max_ongoing_requests"] > 1536

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from mixtura.cluster import served_replicas
-from mixtura.cluster.served_replicas import RemoteQuota, ServeOwner
+from mixtura.cluster.served_replicas import LeasingApp, RemoteQuota, ServeOwner
 from mixtura.config.config import load
 from mixtura.engine.endpoint_lease import EndpointUse
 from mixtura.models.wrappers.rate_limit import RateLimits
@@ -48,6 +48,9 @@ class GoneOwner:
     """One whose process is gone."""
 
     async def try_consume_quota(self, *_):
+        raise ConnectionError("the actor died")
+
+    async def lend(self, *_):
         raise ConnectionError("the actor died")
 
 
@@ -97,6 +100,25 @@ def test_where_nobody_counts_a_request_is_refused_as_one_to_try_again(
     for one in found:
         assert (one.status_code, one.json()["error"]["code"]) == (503, "quota_unavailable")
         assert int(one.headers["retry-after"]) >= 1
+
+
+def test_a_replica_whose_owner_of_limits_is_gone_says_that_and_nothing_of_a_batch(caplog, tmp_path):
+    async def answer(scope, receive, send):
+        """Nothing is sent."""
+
+    async def asks():
+        app = LeasingApp(answer, config, Remote(GoneOwner()), 2)
+        await app({"type": "lifespan"}, None, None)
+        while not caplog.messages:
+            await asyncio.sleep(0.01)
+        app._leasing.cancel()
+        await asyncio.gather(app._leasing, return_exceptions=True)
+
+    config = load(None, environ={"XDG_STATE_HOME": str(tmp_path)}, folder=tmp_path, home=tmp_path)
+    run(asks())
+
+    said = "the process that shares the rate limits does not respond: the actor died"
+    assert caplog.messages == [said]
 
 
 def test_what_a_replica_that_ended_was_lent_goes_to_the_others():

@@ -64,6 +64,7 @@ def serve_on_cluster(config: Config, host: str, port: int, options: ServeOptions
             access_log=options.access_log,
             log_content=options.log_content,
             drain_seconds=config.serve.drain_seconds,
+            most_runs=config.serve.at_once + config.serve.waiting,
         )
         listening.close()  # Ray's own process listens there
         start_replicas(
