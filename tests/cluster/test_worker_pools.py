@@ -116,6 +116,33 @@ def test_rows_that_come_while_a_dead_worker_is_replaced_are_answered(tmp_path):
     asyncio.run(work())
 
 
+class DiesAsItEnds:
+    """What a worker is asked at the end of its batch, and dies of."""
+
+    def __init__(self, cluster, worker):
+        self._cluster, self._worker, self._finish = cluster, worker, worker.inside.finish
+
+    async def __call__(self, merged):
+        await self._finish(merged)
+        self._cluster.end_actor(self._worker)
+        await asyncio.Event().wait()
+
+
+def test_what_a_worker_kept_that_dies_as_the_batch_ends_is_merged(tmp_path):
+    async def work():
+        cluster = ClusterHere()
+        with running(steady()) as upstream:
+            async with open_pool(tmp_path, upstream, cluster) as pool:
+                row = pool.answer_row(bytes(8) + b"0", question("0"))
+                await asyncio.wait_for(row, 120)
+                for worker in cluster.workers:
+                    worker.inside.finish = DiesAsItEnds(cluster, worker)
+                await pool.finish()
+            assert not (tmp_path / "workers").exists()
+
+    asyncio.run(work())
+
+
 class AwayError(Exception):
     """An actor cannot be reached for now."""
 

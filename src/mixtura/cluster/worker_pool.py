@@ -293,12 +293,10 @@ class WorkerPool:
                 part = await slot.actor.finish.remote(merged)
                 await self._merged.merge(part)
                 await slot.actor.remove_journal.remote()
-        except TimeoutError:
-            return  # its journal is merged by the next run
         except Exception as error:
-            if not self._cluster.is_ray_error(error):
+            if not (isinstance(error, TimeoutError) or self._cluster.is_ray_error(error)):
                 raise
-            return
+            self.replaced += 1  # its journal is left
         finally:
             self._cluster.end_actor(slot.actor)
 
