@@ -205,13 +205,13 @@ class WorkerPool:
                 await asyncio.wait({starting}, timeout=START_SECONDS / START_LOOKS)
                 if starting.done():
                     return starting.result()
-                if len(self._slots) > self._cluster.count_places(self._cores):
+                if len(self._slots) > max(1, self._cluster.count_places(self._cores)):
                     break
         finally:
             starting.cancel()
         raise _NoRoomError(
-            f"a worker did not start within {START_SECONDS:.0f} s: the cluster has no room for one"
-            f" more with {pluralize_count(self._cores, 'core')}, or is not reachable"
+            "a worker did not start: the cluster has no room for one more with"
+            f" {pluralize_count(self._cores, 'core')}, or is not reachable"
         )
 
     async def _follow(self, slot: _Slot) -> None:
