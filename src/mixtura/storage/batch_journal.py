@@ -349,13 +349,13 @@ class BatchJournal:
         with self._store.transaction() as db:
             while rows := db.fetch_all(query, (last, _KEYS_AT_ONCE)):
                 last = rows[-1][0]
-                marks = ",".join("?" * len(rows))
+                keys = [str(call)[:key_digits] for (call,) in rows]
+                marks = ",".join("?" * len(keys))
                 found = db.fetch_all(
                     f"SELECT DISTINCT lower(hex(key)) FROM calls WHERE key IN ({marks})",  # noqa: S608
-                    [_key_of_digits(call[:key_digits]) for (call,) in rows],
+                    [*map(_key_of_digits, keys)],
                 )
-                kept = {one for (one,) in found}
-                if any(call[:key_digits] not in kept for (call,) in rows):
+                if not {one for (one,) in found}.issuperset(keys):
                     return True
         return False
 
