@@ -1,6 +1,7 @@
 """Providers that refuse what is asked of a batch: no call is lost, and none is paid twice."""
 
 import sqlite3
+import time
 from contextlib import closing
 
 import pytest
@@ -172,3 +173,40 @@ def test_rows_that_are_added_to_a_finished_batch_have_all_of_its_time_again(fold
 
         assert done.code == 0, done.err
         assert (len(fake.batches), len(fake.live)) == (2, 0)
+
+
+def test_calls_that_are_in_a_batch_at_their_provider_are_made_live_only_where_one_says_so(folder):  # noqa: F811
+    with provider_fake(seconds=600) as fake:
+        folder.write(team_of("openai", fake))
+        process = folder.start(*ONE_MODEL, "auto")
+        while not fake.batches and process.poll() is None:
+            time.sleep(0.01)
+        process.kill()
+        process.communicate()
+        without = ONE_MODEL[:-1]
+
+        for words in (without, (*without, "--engine", "ray")):
+            refused = folder.run(*words)
+            assert "may be paid already" in refused.complaint
+            assert "--provider-batch auto" in refused.complaint
+        assert not fake.live
+        fake.seconds = 0.1
+        assert folder.run(*ONE_MODEL, "auto").code == 0
+        assert (len(fake.batches), fake.paid_twice, len(fake.live)) == (1, [], 0)
+        write_rows(folder.folder / "in.jsonl", ROWS + 1)
+        assert folder.run(*without).code == 0, "all of them are answered now"
+        assert sum(fake.live.values()) == 1
+
+
+def test_calls_that_are_in_a_batch_at_their_provider_are_made_live_with_off(folder):  # noqa: F811
+    with provider_fake(seconds=600) as fake:
+        folder.write(team_of("openai", fake))
+        process = folder.start(*ONE_MODEL, "auto")
+        while not fake.batches and process.poll() is None:
+            time.sleep(0.01)
+        process.kill()
+        process.communicate()
+
+        done = folder.run(*ONE_MODEL, "off")
+
+        assert (done.code, sum(fake.live.values())) == (0, ROWS), done.err

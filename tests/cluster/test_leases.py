@@ -260,3 +260,26 @@ def test_what_a_worker_of_a_lost_machine_was_lent_counts_as_spent():
         assert not await waits, "there are no 5 dollars of which it is known that nobody spent them"
 
     run(asks())
+
+
+def test_what_a_call_cost_beyond_its_reservation_is_lent_to_nobody():
+    owner = DollarOwner(10.0)
+    over, other = LeasedCap("the batch", 10.0), LeasedCap("the batch", 10.0)
+
+    async def reserve(cap, name, dollars):
+        waits = asyncio.create_task(cap.wait_for_room(dollars))
+        await asyncio.sleep(0)
+        cap.apply_lease(owner.lend(name, cap.current_use()))
+        return await waits and cap.reserve(Spend(dollars)) is not None
+
+    async def asks():
+        assert await reserve(over, "over", 4.0)
+        over.settle(1, Spend(7.0))
+        owner.lend("over", over.current_use())
+
+        assert not await reserve(other, "other", 4.0), "7 of 10 are spent"
+        assert await reserve(other, "other", 2.0)
+        other.settle(1, Spend(2.0))
+        assert await reserve(over, "over", 1.0)
+
+    run(asks())

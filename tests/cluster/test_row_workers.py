@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import threading
 from contextlib import closing
 from dataclasses import replace
 
@@ -116,6 +117,32 @@ def test_calls_are_merged_before_an_answer_is_used_and_not_made_again_by_another
                 await merged.merge(await worker.finish(merged.merged_number(worker.name)))
                 await worker.remove_journal()
             assert not workers_folder(tmp_path / "journal").exists()
+
+    run(work())
+
+
+def test_equal_rows_that_share_answers_find_what_another_worker_kept_whoever_of_them_ends_first(
+    tmp_path,
+):
+    async def work():
+        with (
+            running(steady()) as upstream,
+            closing(CallJournal(tmp_path / "journal", price, reuses=True)) as calls,
+        ):
+            setup, merged = make_setup(tmp_path, upstream, reuses=True), MergedJournal(calls)
+            first, second = (RowWorker(setup, OwnerHere()) for _ in range(2))
+            (task,) = make_tasks(1, looks_up=True)
+            await first.start()
+            await first.add_rows([task])
+            await take_answers(first, merged, 1, calls.writer.find_call)
+
+            await second.start()
+            await second.add_rows([task._replace(number=n) for n in range(4)])
+            await take_answers(second, merged, 4, calls.writer.find_call)
+
+            assert len(upstream.records) == 3, "no call was made twice"
+            for worker in (first, second):
+                await worker.finish(0)
 
     run(work())
 
@@ -289,6 +316,56 @@ def test_a_part_whose_merge_is_called_off_counts_once(tmp_path):
 
             assert calls.journal.count_calls() == calls.made == 1
             assert [one.dollars for one in calls.journal.read_spent()] == [2.0]
+
+    run(work())
+
+
+def test_what_is_counted_for_a_journal_that_cannot_be_read_gives_way_to_what_that_says(tmp_path):
+    async def work():
+        with closing(CallJournal(tmp_path / "journal", price)) as calls:
+            merged = MergedJournal(calls)
+            early = SpentAmount("answer", "a", 1, 10, 10, 2.0, 0)
+            await merged.merge(KeptPart("w.journal", [KeptCall(1, b"k" * 20, b"{}")], [early]))
+            await merged.count_unread("w.journal", 7.0)
+            await merged.count_unread("w.journal", 7.0)
+            assert calls.dollars == 7.0
+        with closing(CallJournal(tmp_path / "journal", price)) as calls:
+            assert calls.dollars == 7.0, "a later run counts it, too"
+            late = SpentAmount("answer", "a", 2, 20, 20, 3.0, 0)
+            part = KeptPart("w.journal", [KeptCall(2, b"l" * 20, b"{}")], [late])
+            merged = MergedJournal(calls)
+            merged.merge_now(part)
+            merged.merge_now(part)
+            assert (calls.dollars, calls.journal.count_calls()) == (3.0, 2)
+        with closing(CallJournal(tmp_path / "journal", price)) as calls:
+            assert calls.dollars == 3.0
+
+    run(work())
+
+
+def test_a_part_that_is_given_again_is_on_the_disk_before_its_journal_may_be_removed(tmp_path):
+    async def work():
+        with closing(CallJournal(tmp_path / "journal", price)) as calls:
+            merged, may_write = MergedJournal(calls), threading.Event()
+            spent = [SpentAmount("answer", "a", 1, 10, 10, 2.0, 0)]
+            busy = asyncio.create_task(calls.writer.run_job(may_write.wait))
+            await asyncio.sleep(0.05)
+            part = KeptPart("w.journal", [KeptCall(1, b"k" * 20, b"{}")], spent)
+            merging = asyncio.create_task(merged.merge(part))
+            await asyncio.sleep(0)
+            merging.cancel()
+            await asyncio.gather(merging, return_exceptions=True)
+
+            # What the worker has more than that, as it ends: nothing.
+            ends = asyncio.create_task(merged.merge(KeptPart("w.journal", [], spent)))
+            for _ in range(20):
+                await asyncio.sleep(0)
+            ended_early = ends.done()
+            may_write.set()
+            await ends
+            await busy
+            assert not ended_early
+            assert calls.journal.count_calls() == 1
 
     run(work())
 

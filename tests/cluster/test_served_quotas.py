@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from mixtura.cluster import served_replicas
-from mixtura.cluster.served_replicas import RemoteQuota, ServeOwner
+from mixtura.cluster.served_replicas import LeasingApp, RemoteQuota, ServeOwner
 from mixtura.config.config import load
 from mixtura.engine.endpoint_lease import EndpointUse
 from mixtura.models.wrappers.rate_limit import RateLimits
@@ -48,6 +48,9 @@ class GoneOwner:
     """One whose process is gone."""
 
     async def try_consume_quota(self, *_):
+        raise ConnectionError("the actor died")
+
+    async def lend(self, *_):
         raise ConnectionError("the actor died")
 
 
@@ -99,6 +102,25 @@ def test_where_nobody_counts_a_request_is_refused_as_one_to_try_again(
         assert int(one.headers["retry-after"]) >= 1
 
 
+def test_a_replica_whose_owner_of_limits_is_gone_says_that_and_nothing_of_a_batch(caplog, tmp_path):
+    async def answer(scope, receive, send):
+        """Nothing is sent."""
+
+    async def asks():
+        app = LeasingApp(answer, config, Remote(GoneOwner()), 2)
+        await app({"type": "lifespan"}, None, None)
+        while not caplog.messages:
+            await asyncio.sleep(0.01)
+        app._leasing.cancel()
+        await asyncio.gather(app._leasing, return_exceptions=True)
+
+    config = load(None, environ={"XDG_STATE_HOME": str(tmp_path)}, folder=tmp_path, home=tmp_path)
+    run(asks())
+
+    said = "the process that shares the rate limits does not respond: the actor died"
+    assert caplog.messages == [said]
+
+
 def test_what_a_replica_that_ended_was_lent_goes_to_the_others():
     clock = Clock()
     owner, limits = ServeOwner(clock), {"here": RateLimits(concurrency=4)}
@@ -116,3 +138,26 @@ def test_what_a_replica_that_ended_was_lent_goes_to_the_others():
     clock.now += 31.0
 
     assert lend("stays") == 4
+
+
+def test_a_replica_that_was_silent_for_a_while_is_lent_its_share_again():
+    clock = Clock()
+    owner, limits = ServeOwner(clock), {"here": RateLimits(concurrency=4, requests_per_minute=10)}
+
+    def lend(name, requests):
+        busy = EndpointUse(0, 9, requests, 0, 0, 0, 0, 0.0)
+        leases, _ = owner.lend(name, limits, {"here": busy})
+        return leases["here"]
+
+    for _ in range(3):
+        lend("silent", 4)
+        lend("other", 5)
+    clock.now += 31.0
+    lend("other", 5)
+
+    for _ in range(3):
+        back, other = lend("silent", 4), lend("other", 5)
+    assert (back.concurrency, other.concurrency) == (2, 2)
+    assert (back.requests, other.requests) == (5, 5)
+    clock.now += 61.0  # when what a replica that is gone has asked is forgotten
+    assert lend("other", 5).requests == 5, "the others are lent no more than what is left"

@@ -13,6 +13,7 @@ from mixtura.batch.records import Source
 from mixtura.batch.resume import find_resume_point
 from mixtura.batch.row_lines import RowLines
 from mixtura.batch.session import BatchSession
+from mixtura.cluster import worker_pool
 from mixtura.cluster.cluster_models import ClusterModel, ClusterModels
 from mixtura.cluster.messages import WorkerSetup
 from mixtura.cluster.owner import LeaseOwner
@@ -115,6 +116,33 @@ def test_rows_that_come_while_a_dead_worker_is_replaced_are_answered(tmp_path):
     asyncio.run(work())
 
 
+class DiesAsItEnds:
+    """What a worker is asked at the end of its batch, and dies of."""
+
+    def __init__(self, cluster, worker):
+        self._cluster, self._worker, self._finish = cluster, worker, worker.inside.finish
+
+    async def __call__(self, merged):
+        await self._finish(merged)
+        self._cluster.end_actor(self._worker)
+        await asyncio.Event().wait()
+
+
+def test_what_a_worker_kept_that_dies_as_the_batch_ends_is_merged(tmp_path):
+    async def work():
+        cluster = ClusterHere()
+        with running(steady()) as upstream:
+            async with open_pool(tmp_path, upstream, cluster) as pool:
+                row = pool.answer_row(bytes(8) + b"0", question("0"))
+                await asyncio.wait_for(row, 120)
+                for worker in cluster.workers:
+                    worker.inside.finish = DiesAsItEnds(cluster, worker)
+                await pool.finish()
+            assert not (tmp_path / "workers").exists()
+
+    asyncio.run(work())
+
+
 class AwayError(Exception):
     """An actor cannot be reached for now."""
 
@@ -196,7 +224,7 @@ class LostCluster(OwnedCluster):
 
             def forget_worker(*what):
                 self.forgotten.append(what)
-                forget(*what)
+                return forget(*what) + 0.25  # as if it had been lent so much
 
             actor.inside.forget_worker = forget_worker
         elif len(self.workers) == 1:
@@ -225,6 +253,54 @@ def test_what_workers_of_a_machine_that_is_gone_have_spent_is_not_taken_for_noth
                 assert answer.completion is not None, "another worker answers it"
                 assert cluster.forgotten == [(name, None)]
                 await pool.end()
+            with closing(CallJournal(tmp_path / "journal", lambda *_: 0.0)) as calls:
+                assert calls.dollars > 0.25, "under the cap of a later run, too"
+
+    asyncio.run(work())
+
+
+class SmallerCluster(ClusterHere):
+    """It has no room for a third worker; *says_so*: that is known, as once a machine is gone."""
+
+    def __init__(self, says_so):
+        super().__init__()
+        self._says_so = says_so
+
+    def count_places(self, cores):
+        return 1 if self._says_so and self.workers[0].dead.done() else 2
+
+    def start_actor(self, kind, *arguments, **more):
+        actor = super().start_actor(kind, *arguments, **more)
+        if len(self.workers) > 2:
+            actor.inside.start_on_node = asyncio.Event().wait
+        return actor
+
+
+@pytest.mark.parametrize("says_so", [True, False])
+def test_where_a_machine_is_gone_and_nothing_takes_its_workers_place_the_others_answer_its_rows(
+    tmp_path, monkeypatch, says_so
+):
+    monkeypatch.setattr(worker_pool, "START_SECONDS", 36.0 if says_so else 0.5)
+
+    async def work():
+        cluster = SmallerCluster(says_so)
+        with running(steady((0.05, 0.1))) as upstream:
+            async with open_pool(tmp_path, upstream, cluster) as pool:
+                names = [f"{number}" for number in range(8)]
+                asked = [  # half of them go to the worker that is ended
+                    asyncio.create_task(pool.answer_row(bytes(7) + name.encode(), question(name)))
+                    for name in names
+                ]
+                await asyncio.sleep(0)
+                cluster.end_actor(cluster.workers[0])
+                await cluster.workers[0].inside.finish(0)
+                answers = await asyncio.wait_for(asyncio.gather(*asked), 120)
+                assert all(one.completion is not None for one in answers)
+                again = pool.answer_row(bytes(7) + b"0", question("0"))
+                assert (await asyncio.wait_for(again, 120)).completion is not None
+                await pool.finish()
+            assert len({record.id for record in upstream.records}) == 3 * 8
+            assert len(upstream.records) <= 3 * 8 + 4, "those that were under way"
 
     asyncio.run(work())
 

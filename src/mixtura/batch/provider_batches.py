@@ -16,7 +16,7 @@ import msgspec
 from mixtura.batch.call_journal import CallJournal
 from mixtura.batch.followed_batches import NotAskedError, TimeIsUpError
 from mixtura.batch.google_batches import GoogleForm
-from mixtura.batch.journaled import current_call_key
+from mixtura.batch.journaled import KEY_BYTES, current_call_key
 from mixtura.batch.mistral_batches import MistralForm
 from mixtura.batch.provider_forms import AnthropicForm, OpenAIForm
 from mixtura.batch.provider_http import BatchHttp
@@ -47,6 +47,19 @@ ATTEMPTS = 3
 """Batches that a call may be in before it counts as failed, where it is never made live."""
 NOT_SENT = frozenset({"content-type", "traceparent"})
 """Headers of one call that do not belong to a batch."""
+
+
+def check_no_open_batches(calls: CallJournal) -> None:
+    """
+    Raise ConfigError where calls that may not go out as batches may be paid in one already: it is
+    at its provider, and was not downloaded. Before the journal has a thread.
+    """
+    if calls.journal.has_unanswered_provider_calls(2 * KEY_BYTES):
+        raise ConfigError(
+            "calls of this batch are in batches at their provider, and may be paid already. Give"
+            " --provider-batch auto (or only) and no --engine ray to download their answers, or"
+            " --provider-batch off to make the calls live, which may pay them twice"
+        )
 
 
 class ProviderBatches:

@@ -168,11 +168,11 @@ def open_pool(
             )
         if options.start_vllm:
             start_model_engines(cluster, _vllm_models(config, plan))
-        setup = replace(setup, lease_seconds=lease_seconds(workers))
-        remember_folder(calls, setup.journals)
-        pool = WorkerPool(cluster, calls, setup, workers, cores)
-        models.use_pool(pool)
         try:
+            setup = replace(setup, lease_seconds=lease_seconds(workers))
+            remember_folder(calls, setup.journals)
+            pool = WorkerPool(cluster, calls, setup, workers, cores)
+            models.use_pool(pool)
             yield ClusterEngine(plan.name, pool)
         finally:
             if options.start_vllm:

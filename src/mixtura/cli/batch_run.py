@@ -25,9 +25,9 @@ from mixtura.batch.kept_input import keep_standard_input
 from mixtura.batch.outcome import BatchOutcome
 from mixtura.batch.part_file import BatchFiles
 from mixtura.batch.prompt_form import ImageReader, PromptForm
-from mixtura.batch.provider_batches import ProviderBatches
+from mixtura.batch.provider_batches import ProviderBatches, check_no_open_batches
 from mixtura.batch.records import Format, Source, find_source
-from mixtura.batch.resume import Command, command_digest, find_resume_point
+from mixtura.batch.resume import FINISHED, STATE, Command, command_digest, find_resume_point
 from mixtura.batch.row_lines import RowLines
 from mixtura.batch.session import BatchSession
 from mixtura.billing.spending_caps import RunCap, Spend
@@ -271,6 +271,10 @@ def _run(
     stack.callback(calls.close)
     models.calls = calls
     merge_left_calls(config, calls, files, options)  # first: the cap counts what they have cost
+    if options.provider_batch is None and (
+        calls.settings.get(STATE) != FINISHED or options.retry_failed
+    ):
+        check_no_open_batches(calls)
     caps: list[RunCap] = []
     if options.max_cost is not None:
         cap = RunCap("the batch", options.max_cost, spent=Spend(calls.dollars))

@@ -64,6 +64,7 @@ def serve_on_cluster(config: Config, host: str, port: int, options: ServeOptions
             access_log=options.access_log,
             log_content=options.log_content,
             drain_seconds=config.serve.drain_seconds,
+            most_runs=config.serve.at_once + config.serve.waiting,
         )
         listening.close()  # Ray's own process listens there
         start_replicas(
@@ -72,11 +73,14 @@ def serve_on_cluster(config: Config, host: str, port: int, options: ServeOptions
             everywhere=options.address is not None,
             prepare=partial(set_log_level, log_level()),
         )
-        print_address(host, port, locked=bool(config.serve.keys), page=setup.replicas == 1)
-        _wait_for_signal()
-        click.echo("Waiting for the answers under way. Press Ctrl-C again to end them.", err=True)
-        with suppress(KeyboardInterrupt):
-            stop_serving(APP_NAME)
+        try:
+            print_address(host, port, locked=bool(config.serve.keys), page=setup.replicas == 1)
+            _wait_for_signal()
+            said = "Waiting for the answers under way. Press Ctrl-C again to end them."
+            click.echo(said, err=True)
+        finally:
+            with suppress(KeyboardInterrupt):
+                stop_serving(APP_NAME)
     return 0
 
 

@@ -71,23 +71,31 @@ class DollarOwner:
         if not use.needed:
             return DollarLease(wanted=wanted)
         free = self._lent[worker] - use.spent - use.held
-        left = self.total - sum(self._lent.values())
-        if left + free + _TINY < use.needed:
+        over = max(0.0, -free)
+        left = self.total - sum(map(self._occupied_dollars, self._lent))
+        if left + free + over + _TINY < use.needed:
             return DollarLease(wanted=wanted, exhausted=self._nothing_comes_back())
         share = left / (LENT_SHARE * len(self._uses))
-        more = min(left, max(use.needed - free, share))
+        more = min(left + over, max(use.needed - free, share))
         self._lent[worker] += more
         return DollarLease(more, wanted)
 
-    def settle_dead(self, worker: str, spent: float | None) -> None:
+    def settle_dead(self, worker: str, spent: float | None) -> float:
         """
         It is gone, and has spent so much: the rest of its lease is free. None: it may have spent
-        all of that.
+        all of that. What counts as spent is returned.
         """
-        if worker in self._lent:
-            spent = self._lent[worker] if spent is None else spent
-            self._lent[worker] = spent
-            self._uses[worker] = self._uses[worker]._replace(spent=spent, held=0.0, needed=0.0)
+        if worker not in self._lent:
+            return spent or 0.0
+        spent = self._occupied_dollars(worker) if spent is None else spent
+        self._lent[worker] = spent
+        self._uses[worker] = self._uses[worker]._replace(spent=spent, held=0.0, needed=0.0)
+        return spent
+
+    def _occupied_dollars(self, worker: str) -> float:
+        """What others may not have: its lease, or more where calls cost more than they reserved."""
+        use = self._uses[worker]
+        return max(self._lent[worker], use.spent + use.held)
 
     def _nothing_comes_back(self) -> bool:
         """Nowhere is a row under way, and every worker has returned what it does not use."""

@@ -56,7 +56,7 @@ class SharedQuantity:
     def lend(self, worker: str, used: int, wanted: int, turn: int = 0) -> int:
         """What *worker* may have in use from now on."""
         mine = self.holdings.setdefault(worker, _Holding())
-        mine.used, mine.wanted = used, wanted
+        mine.used, mine.wanted, mine.gone = used, wanted, False
         free = self.limit - sum(
             one.occupied_amount for name, one in self.holdings.items() if name != worker
         )
@@ -107,6 +107,8 @@ class SharedLimits:
     def lend(self, worker: str, use: EndpointUse) -> Lease:
         now = self._clock()
         self._forget_old(now)
+        # It was only not heard for a while: what it takes counts as that of the others does.
+        self._gone = [one for one in self._gone if one[1] != worker]
         self._learn(now, use)
         turn = int(now / TURN_SECONDS)
         busy = use.inside + use.waiting

@@ -55,7 +55,9 @@ def start_model_engines(cluster: RayCluster, models: Sequence[str]) -> None:
         app = llm.build_openai_app({"llm_configs": configs})
         serve.run(app, name=APP_NAME, route_prefix="/")
     # Its errors have no family: no such model, no room for it, a port in use.
-    except Exception as error:  # noqa: BLE001
-        stop_serving(APP_NAME)
+    except BaseException as error:
+        stop_serving(APP_NAME)  # what is called off by Ctrl-C would go on, too
+        if not isinstance(error, Exception):
+            raise
         said = to_one_line(error)[:500] or type(error).__name__
         raise ConfigError(f"vLLM cannot serve the models: {said}") from None

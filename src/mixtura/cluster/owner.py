@@ -33,11 +33,12 @@ class LeaseOwner:
             return leases, DollarLease()
         return leases, self._dollars.lend(worker, dollars)
 
-    def forget_worker(self, worker: str, spent: float | None) -> None:
+    def forget_worker(self, worker: str, spent: float | None) -> float:
         """
         It is gone, and has spent so many dollars: what it had is the others'. None: what it has
-        spent is not known.
+        spent is not known. What counts as spent is returned.
         """
         self._limits.forget_worker(worker)
-        if self._dollars is not None:
-            self._dollars.settle_dead(worker, spent)
+        if self._dollars is None:
+            return spent or 0.0
+        return self._dollars.settle_dead(worker, spent)

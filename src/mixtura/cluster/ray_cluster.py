@@ -131,7 +131,12 @@ class RayCluster:
     def is_dead(self, error: BaseException) -> bool:
         """Whether *error* says that a process, or its machine, is gone."""
         gone = self._ray.exceptions
-        kinds = (gone.ActorDiedError, gone.WorkerCrashedError, gone.NodeDiedError)
+        kinds = (
+            gone.ActorDiedError,
+            gone.WorkerCrashedError,
+            gone.NodeDiedError,
+            gone.OutOfMemoryError,  # Ray ends processes of a machine whose memory is nearly full
+        )
         return isinstance(error, kinds) and not self.is_passing(error)
 
     def is_passing(self, error: BaseException) -> bool:

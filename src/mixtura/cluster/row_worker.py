@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from contextlib import suppress
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -51,8 +52,22 @@ class WorkerCalls(CallJournal):
     ) -> None:
         super().__init__(path, pricer, reuses=reuses)
         self._ask_owner = ask_owner
-        self.lookup_rows: set[bytes] = set()
-        """The rows of which the owner may have calls, by their keys."""
+        self.lookup_rows: Counter[bytes] = Counter()
+        """The rows under way of which the owner may have calls: how many have each key."""
+
+    @contextmanager
+    def look_up(self, row: bytes, looks_up: bool) -> Generator[None]:
+        """A block in which calls of the row with this key are looked up, where *looks_up*."""
+        if not looks_up:
+            yield
+            return
+        self.lookup_rows[row] += 1
+        try:
+            yield
+        finally:  # equal rows that share answers have one key, and end one after another
+            self.lookup_rows[row] -= 1
+            if not self.lookup_rows[row]:
+                del self.lookup_rows[row]
 
     def must_be_asked(self) -> bool:
         return super().must_be_asked() or bool(self.lookup_rows)
@@ -202,17 +217,14 @@ class RowWorker:
         assert self._calls is not None
         own = RowCalls(task.key, self._calls)
         CURRENT_ROW.set(own)
-        if task.looks_up:
-            self._calls.lookup_rows.add(task.key)
         completion, error = None, None
-        with open_ledger() as ledger:
+        with open_ledger() as ledger, self._calls.look_up(task.key, task.looks_up):
             try:
                 completion = own.add_sources(await self._model.complete(task.request))
             except MixturaError as failure:
                 error = failure
             charges = (*ledger.charges, *own.replayed)
         if not self._draining or not own.held_back:
-            self._calls.lookup_rows.discard(task.key)
             self._add_answer(RowAnswer(task.number, completion, error, charges, own.held_back))
 
     def _add_answer(self, answer: RowAnswer) -> None:

@@ -15,12 +15,11 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mixtura.cluster.dollar_leases import DollarLease, DollarUse
-from mixtura.cluster.lease_loop import LeasedLimiters
+from mixtura.cluster.lease_loop import EndpointLimits, EndpointUses, LeasedLimiters
 from mixtura.cluster.leases import lease_seconds
 from mixtura.cluster.messages import MachineSetup
 from mixtura.cluster.owner import LeaseOwner
 from mixtura.cluster.ray_cluster import RayCluster, import_serve, stop_serving
-from mixtura.cluster.ray_worker import RemoteOwner
 from mixtura.cluster.worker_models import read_sent_config
 from mixtura.config.config import Config
 from mixtura.core.errors import ConfigError
@@ -57,6 +56,8 @@ class ReplicaSetup(MachineSetup):
     log_content: bool = False
     drain_seconds: float = 30.0
     """That runs under way have to finish when a replica ends."""
+    most_runs: int = 0
+    """That go on or wait in each replica, which refuses more."""
 
 
 class ServeOwner(LeaseOwner):
@@ -124,6 +125,18 @@ class RemoteQuota:
         self._owner.consume_quota.remote(self._name, self._a_minute, amount)
 
 
+class RemoteLimits:
+    """A ``ServeOwner`` as replicas ask it for leases. Raises what Ray does."""
+
+    def __init__(self, owner: Any) -> None:
+        self._owner = owner
+
+    async def lend(
+        self, worker: str, limits: EndpointLimits, uses: EndpointUses, dollars: DollarUse | None
+    ) -> tuple[Mapping[str, Lease], DollarLease]:
+        return await self._owner.lend.remote(worker, limits, uses, dollars)
+
+
 class LeasingApp:
     """An ASGI application whose process is lent its limits for as long as it runs."""
 
@@ -147,7 +160,7 @@ class LeasingApp:
         await self._app(scope, receive, send)
 
     async def _renew_leases(self) -> None:
-        leased = LeasedLimiters(secrets.token_hex(8), RemoteOwner(self._owner))
+        leased = LeasedLimiters(secrets.token_hex(8), RemoteLimits(self._owner))
         is_told = False
         while True:
             try:
@@ -213,7 +226,8 @@ def start_replicas(
         deployment = serve.deployment(
             serve.ingress(_replica_builder(setup, owner, prepare))(),
             name=APP_NAME,
-            max_ongoing_requests=4 * CALLS_OF_A_REPLICA,
+            # In a replica keys wait their turns, up to a number; before it nobody counts them.
+            max_ongoing_requests=setup.most_runs + 4 * CALLS_OF_A_REPLICA,
             autoscaling_config={
                 "min_replicas": setup.least_replicas,
                 "max_replicas": setup.replicas,
@@ -230,8 +244,10 @@ def start_replicas(
         )
         serve.run(deployment.bind(), name=APP_NAME, route_prefix="/")
     # Its errors have no family: a port in use elsewhere, no room for a replica.
-    except Exception as error:  # noqa: BLE001
-        stop_serving(APP_NAME)
+    except BaseException as error:
+        stop_serving(APP_NAME)  # what is called off by Ctrl-C would go on, too
+        if not isinstance(error, Exception):
+            raise
         said = to_one_line(error)[:500] or type(error).__name__
         raise ConfigError(f"no replica of the server can be started: {said}") from None
 

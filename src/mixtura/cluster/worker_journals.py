@@ -23,6 +23,8 @@ LEFT_SECONDS = 60.0
 """That a killed worker may take to end: its journal is its own until then."""
 _SETTING = "worker:"
 """Before the name of a worker's journal: how far it is merged."""
+_UNREAD = ("lost", "journals on machines that are gone")
+"""The kind of what is counted for them, and what stands there in place of a model."""
 _FOLDERS = "worker_folders"
 """The setting with the folders in which workers of the batch have had their journals."""
 
@@ -79,6 +81,8 @@ class MergedJournal:
             }
         except (ValueError, TypeError):  # what we wrote is not what is there
             raise calls.journal.damaged_error() from None
+        self._written = {**self._merged}
+        """How far each is merged on the disk: what is counted may still be on its way there."""
 
     def merged_number(self, journal: str) -> int:
         """The last call of a worker's journal that is merged; 0 for none."""
@@ -102,6 +106,18 @@ class MergedJournal:
             # the same part, given again, must not count again.
             self._count_spent(part.journal, *found, earlier=earlier)
             await self._calls.writer.run_job(partial(self._write, part.journal, *found))
+        elif self._written.get(part.journal) is not self._merged.get(part.journal):
+            await self._calls.writer.run_job(lambda: None)  # whoever wrote it was called off
+
+    async def count_unread(self, journal: str, dollars: float) -> None:
+        """
+        Count a journal on a machine that is gone as one whose calls have cost so many *dollars* in
+        all, until it is merged: then what it says counts. Raises StoreError.
+        """
+        if (more := dollars - self.merged_dollars(journal)) > 0:
+            known = self._merged.get(journal, _Merged()).spent.values()
+            lost = SpentAmount(*_UNREAD, 0, 0, 0, more, 0)
+            await self.merge(KeptPart(journal, [], [*known, lost]))
 
     def merge_now(self, part: KeptPart) -> None:
         """The part of an earlier run, where no event loop runs yet."""
@@ -115,9 +131,12 @@ class MergedJournal:
         """The calls and amounts that are not merged yet, and how far it is merged then."""
         before = self._merged.get(part.journal, _Merged())
         calls = [(one.key, one.body) for one in part.calls if one.number > before.number]
+        amounts = {(one.kind, one.model): one for one in part.spent}
+        if _UNREAD in before.spent and _UNREAD not in amounts:  # now it is known
+            amounts[_UNREAD] = SpentAmount(*_UNREAD, 0, 0, 0, 0.0, 0)
         spent = [
             amount
-            for one in part.spent
+            for one in amounts.values()
             if any((amount := _subtract(one, before.spent.get((one.kind, one.model))))[2:])
         ]
         if not calls and not spent:
@@ -136,6 +155,7 @@ class MergedJournal:
         text = json.dumps([now.number, [*now.spent.values()]])
         settings = {_SETTING + journal: text}
         self._calls.journal.write(calls=calls, spent=spent, settings=settings)
+        self._written[journal] = now
 
     def _count_spent(
         self,

@@ -18,18 +18,24 @@ from mixtura.cluster.ray_cluster import RayCluster
 from mixtura.cluster.ray_worker import RayRowWorker
 from mixtura.cluster.worker_journals import MergedJournal, known_folders
 from mixtura.core.errors import ConfigError, MixturaError
-from mixtura.core.text import to_one_line
+from mixtura.core.text import pluralize_count, to_one_line
 from mixtura.core.types import Request
 
 _LOG = logging.getLogger("mixtura.cluster")
 START_SECONDS = 180.0
 """That a worker may take to start, with its models."""
+START_LOOKS = 36
+"""Times in these seconds that is looked whether the cluster still has room for it."""
 FINISH_SECONDS = 60.0
 DEATHS_IN_A_ROW = 5
 """Deaths of a worker, with no row answered between them, after which the batch ends."""
 
 
-@dataclass(slots=True)
+class _NoRoomError(ConfigError):
+    """The cluster has no room for a worker."""
+
+
+@dataclass(slots=True, eq=False)
 class _Slot:
     """A worker, and the rows that it was given. A dead one is replaced in its slot."""
 
@@ -69,6 +75,7 @@ class WorkerPool:
 
     Every call that a worker keeps is merged before the answer that it is for is handed out. A
     worker that dies is replaced: what its journal holds is merged before its rows are asked anew.
+    Where the cluster has lost a machine, and with it the room, the others take its rows.
     """
 
     def __init__(
@@ -81,6 +88,9 @@ class WorkerPool:
         self._merged = MergedJournal(calls)
         self._left = LeftJournals(cluster, setup, self._merged, known_folders(calls))
         self._slots = [_Slot() for _ in range(workers)]
+        self._first_slots = tuple(self._slots)
+        self._slot_of: dict[int, _Slot] = {}
+        """Which one has a row, by its number."""
         self._tasks: list[asyncio.Task[None]] = []
         self._sending: set[asyncio.Task[None]] = set()
         self._owner: Any = None
@@ -127,20 +137,15 @@ class WorkerPool:
             raise self._error
         self._count += 1
         number = self._count
-        if self._setup.reuses:  # equal rows meet in one worker, which asks once
-            slot = self._slots[int.from_bytes(key[:8], "big") % len(self._slots)]
-        else:
-            slot = min(self._slots, key=lambda one: len(one.rows))
         task = RowTask(number, key, request, self._calls.looks_up)
         answer: asyncio.Future[RowAnswer] = asyncio.get_running_loop().create_future()
-        slot.rows[number] = (task, answer)
-        self._send_rows(slot, [task])
+        self._give_row(task, answer)
         self._calls.open_requests += 1
         self._calls.idle.clear()
         try:
             return await answer
         finally:
-            slot.rows.pop(number, None)
+            self._slot_of.pop(number).rows.pop(number, None)
             self._calls.end_request()
 
     def drain(self) -> None:
@@ -178,14 +183,11 @@ class WorkerPool:
             )
             slot.taken = slot.used_again = 0
             try:
-                async with asyncio.timeout(START_SECONDS):
-                    name, node = await slot.actor.start_on_node.remote()
+                name, node = await self._await_start(slot.actor)
                 break
-            except TimeoutError:
-                raise ConfigError(
-                    f"a worker did not start within {START_SECONDS:.0f} s: the cluster has no room"
-                    f" for one more with {self._cores} cores, or is not reachable"
-                ) from None
+            except _NoRoomError:
+                self._cluster.end_actor(slot.actor)
+                raise
             except Exception as error:
                 if not self._cluster.is_dead(error):
                     raise
@@ -194,6 +196,23 @@ class WorkerPool:
         if isinstance(name, MixturaError):
             raise ConfigError(f"a worker of the cluster cannot start: {name}")
         slot.name, slot.node = name, node
+
+    async def _await_start(self, actor: Any) -> tuple[str | MixturaError, str]:
+        """What it says once it has started. Raises _NoRoomError."""
+        starting = asyncio.ensure_future(actor.start_on_node.remote())
+        try:
+            for _ in range(START_LOOKS):
+                await asyncio.wait({starting}, timeout=START_SECONDS / START_LOOKS)
+                if starting.done():
+                    return starting.result()
+                if len(self._slots) > max(1, self._cluster.count_places(self._cores)):
+                    break
+        finally:
+            starting.cancel()
+        raise _NoRoomError(
+            "a worker did not start: the cluster has no room for one more with"
+            f" {pluralize_count(self._cores, 'core')}, or is not reachable"
+        )
 
     async def _follow(self, slot: _Slot) -> None:
         """Take the reports of a worker, and of those that take its place."""
@@ -205,10 +224,10 @@ class WorkerPool:
                 except Exception as error:
                     if self._cluster.is_passing(error):
                         await asyncio.sleep(0.2)
-                    elif self._cluster.is_dead(error):
-                        await self._replace_worker(slot, error)
-                    else:
+                    elif not self._cluster.is_dead(error):
                         raise
+                    elif not await self._replace_worker(slot, error):
+                        return
                     continue
                 await self._take_report(slot, report)
             except Exception as error:  # noqa: BLE001 - who waits is told, or would wait for ever
@@ -232,23 +251,40 @@ class WorkerPool:
         if report.error is not None:
             raise report.error
 
-    async def _replace_worker(self, slot: _Slot, error: Exception) -> None:
+    async def _replace_worker(self, slot: _Slot, error: Exception) -> bool:
+        """False where nothing takes its place: its rows are the others' then."""
         self.replaced += 1
         slot.count_death(error)
         dead, slot.name = slot.name, ""
         is_read = await self._left.merge_left(slot.node, (dead,))
         # Of a machine that is gone it is not known: all that was lent may be spent.
         spent = self._merged.merged_dollars(dead) if is_read else None
-        await self._owner.forget_worker.remote(dead, spent)
+        counted = await self._owner.forget_worker.remote(dead, spent)
+        if not is_read:
+            await self._merged.count_unread(dead, counted)
         rows = [(task._replace(looks_up=True), one) for task, one in slot.rows.values()]
         slot.rows = {task.number: (task, one) for task, one in rows}
         slot.unsent.clear()
-        await self._start_worker(slot)
+        try:
+            await self._start_worker(slot)
+        except _NoRoomError:
+            if len(self._slots) == 1:
+                raise
+            self._give_up(slot)
+            return False
         if self._draining:
             self._deliver(slot.actor.drain.remote)
         # Those that came meanwhile wait as unsent: nothing else would send them.
         slot.unsent[:0] = [task for task, _ in rows]
         self._send(slot)
+        return True
+
+    def _give_up(self, slot: _Slot) -> None:
+        """It is not replaced: the others get its rows."""
+        _LOG.warning("the cluster has no room for that worker any more: the others take its rows")
+        self._slots.remove(slot)
+        for task, waiting in slot.rows.values():
+            self._give_row(task, waiting)
 
     async def _finish_worker(self, slot: _Slot) -> None:
         try:
@@ -257,16 +293,27 @@ class WorkerPool:
                 part = await slot.actor.finish.remote(merged)
                 await self._merged.merge(part)
                 await slot.actor.remove_journal.remote()
-        except TimeoutError:
-            return  # its journal is merged by the next run
         except Exception as error:
-            if not self._cluster.is_ray_error(error):
+            if not (isinstance(error, TimeoutError) or self._cluster.is_ray_error(error)):
                 raise
-            return
+            self.replaced += 1  # its journal is left
         finally:
             self._cluster.end_actor(slot.actor)
 
     # ---- rows
+
+    def _give_row(self, task: RowTask, waiting: asyncio.Future[RowAnswer]) -> None:
+        slot = self._choose_slot(task.key)
+        slot.rows[task.number] = (task, waiting)
+        self._slot_of[task.number] = slot
+        self._send_rows(slot, [task])
+
+    def _choose_slot(self, key: bytes) -> _Slot:
+        if not self._setup.reuses:
+            return min(self._slots, key=lambda one: len(one.rows))
+        # Equal rows meet in one worker, which asks once; of one that is given up, in one other.
+        usual = self._first_slots[int.from_bytes(key[:8], "big") % len(self._first_slots)]
+        return usual if usual in self._slots else max(self._slots, key=lambda one: hash((one, key)))
 
     def _send_rows(self, slot: _Slot, tasks: Iterable[RowTask]) -> None:
         """Send rows to a worker, those of one turn of the event loop together."""

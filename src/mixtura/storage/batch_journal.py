@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -331,6 +332,33 @@ class BatchJournal:
             row = db.fetch_one("SELECT tag, number FROM provider_calls WHERE call = ?", (call,))
         return (row[0], row[1]) if row else None
 
+    def has_unanswered_provider_calls(self, key_digits: int) -> bool:
+        """
+        Whether a call may be in a batch at its provider, and no answer of it is kept. The first
+        *key_digits* of its name are its key.
+        """
+        query = (
+            "SELECT call FROM provider_calls JOIN provider_batches USING (tag)"
+            " WHERE state <> 'made' AND call > ? ORDER BY call LIMIT ?"
+        )
+        last = ""
+        with self._store.transaction() as db:
+            if not db.fetch_all(query, (last, 1)):
+                return False
+        self.index_calls()
+        with self._store.transaction() as db:
+            while rows := db.fetch_all(query, (last, _KEYS_AT_ONCE)):
+                last = rows[-1][0]
+                keys = [str(call)[:key_digits] for (call,) in rows]
+                marks = ",".join("?" * len(keys))
+                found = db.fetch_all(
+                    f"SELECT DISTINCT lower(hex(key)) FROM calls WHERE key IN ({marks})",  # noqa: S608
+                    [*map(_key_of_digits, keys)],
+                )
+                if not {one for (one,) in found}.issuperset(keys):
+                    return True
+        return False
+
     def forget_rows(self, settings: Mapping[str, str]) -> None:
         """The output begins anew: no row has failed yet. Calls and amounts stay."""
         with self._store.transaction() as db:
@@ -345,6 +373,12 @@ class BatchJournal:
             db.execute("DELETE FROM recovered")
             db.execute_many("INSERT INTO failed VALUES (?, ?, ?, ?)", [*failed])
             db.execute_many("INSERT OR REPLACE INTO settings VALUES (?, ?)", [*settings.items()])
+
+
+def _key_of_digits(digits: str) -> bytes:
+    with suppress(ValueError):  # damaged: a call without an answer
+        return bytes.fromhex(digits)
+    return b""
 
 
 def _find_calls(db: Transaction, keys: Sequence[bytes]) -> dict[bytes, bytes]:
