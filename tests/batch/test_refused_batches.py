@@ -210,3 +210,19 @@ def test_calls_that_are_in_a_batch_at_their_provider_are_made_live_with_off(fold
         done = folder.run(*ONE_MODEL, "off")
 
         assert (done.code, sum(fake.live.values())) == (0, ROWS), done.err
+
+
+def test_rows_that_failed_with_calls_in_a_batch_are_not_made_live_where_a_row_is_added(folder):  # noqa: F811
+    with provider_fake(refuses={"read": 401}) as fake:
+        folder.write(team_of("openai", fake))
+        team = ("batch", "in.jsonl", "out.jsonl", "-m", "team")
+        assert folder.run(*team, "--provider-batch", "auto").code == 3
+        assert folder.run(*team).code == 3, "it is told how that ended"
+        done = (folder.folder / "out.jsonl").read_bytes()
+        write_rows(folder.folder / "in.jsonl", ROWS + 1)
+
+        assert "may be paid already" in folder.run(*team).complaint
+        assert not fake.live
+        write_rows(folder.folder / "in.jsonl", ROWS)
+        assert folder.run(*team).code == 3, "what was refused has changed nothing"
+        assert (folder.folder / "out.jsonl").read_bytes() == done

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -56,15 +56,19 @@ def find_resume_point(
     *,
     overwrite: bool = False,
     retry_failed: bool = False,
+    before_asking: Callable[[], None] = lambda: None,
 ) -> ResumePoint:
     """
-    Check the input, and compare it and the command with what the journal knows.
+    Check the input, and compare it and the command with what the journal knows. *before_asking* is
+    called where rows are left to ask, before anything is written down.
 
     Raises ConfigError for mistakes in the input, for an output that would be lost, and for a
     journal that is damaged.
     """
     try:
-        return _find_point(calls, batch_input, files, command, overwrite, retry_failed)
+        return _find_point(
+            calls, batch_input, files, command, overwrite, retry_failed, before_asking
+        )
     except (ValueError, KeyError, AttributeError):  # what we wrote is not what is there
         raise calls.journal.damaged_error() from None
 
@@ -76,6 +80,7 @@ def _find_point(
     command: Command,
     overwrite: bool,
     retry_failed: bool,
+    before_asking: Callable[[], None],
 ) -> ResumePoint:
     try:
         check_unused(files.part)
@@ -118,6 +123,8 @@ def _find_point(
                 raise ConfigError(_output_exists_message(files, [_describe_new_size(files, known)]))
             notes.append(f"{kept} does not match the journal: it is written again.")
     done = finished and rows == checked.rows
+    if not done or (retry_failed and calls.journal.read_failed()):
+        before_asking()
     return _take_up(calls, files, command, checked, rows, notes, done, finished, retry_failed)
 
 

@@ -27,7 +27,7 @@ from mixtura.batch.part_file import BatchFiles
 from mixtura.batch.prompt_form import ImageReader, PromptForm
 from mixtura.batch.provider_batches import ProviderBatches, check_no_open_batches
 from mixtura.batch.records import Format, Source, find_source
-from mixtura.batch.resume import FINISHED, STATE, Command, command_digest, find_resume_point
+from mixtura.batch.resume import Command, command_digest, find_resume_point
 from mixtura.batch.row_lines import RowLines
 from mixtura.batch.session import BatchSession
 from mixtura.billing.spending_caps import RunCap, Spend
@@ -258,6 +258,11 @@ def _provider_batches(options: BatchOptions) -> ProviderBatches | None:
     return ProviderBatches("only" if mode == "only" else "auto", within)
 
 
+def _check_batches(calls: CallJournal, options: BatchOptions) -> None:
+    if options.provider_batch is None:
+        check_no_open_batches(calls)
+
+
 def _run(
     config: Config,
     plan: MixtureSpec,
@@ -271,10 +276,6 @@ def _run(
     stack.callback(calls.close)
     models.calls = calls
     merge_left_calls(config, calls, files, options)  # first: the cap counts what they have cost
-    if options.provider_batch is None and (
-        calls.settings.get(STATE) != FINISHED or options.retry_failed
-    ):
-        check_no_open_batches(calls)
     caps: list[RunCap] = []
     if options.max_cost is not None:
         cap = RunCap("the batch", options.max_cost, spent=Spend(calls.dollars))
@@ -286,6 +287,7 @@ def _run(
     start = find_resume_point(
         calls, batch_input, files, command,
         overwrite=options.overwrite, retry_failed=options.retry_failed,
+        before_asking=partial(_check_batches, calls, options),
     )  # fmt: skip
     _print_notes(start.notes, options)
     # A batch has thousands of tasks under way, which the collector would visit again and again:
