@@ -225,7 +225,7 @@ class BatchSession:
             lost=lost.calls,
             tokens=now.tokens,
             cost_usd=None if now.unpriced else round(math.fsum((now.dollars,)), 9),
-            lost_cost_usd=None if lost.unpriced else round(lost.dollars, 9),
+            lost_cost_usd=None if lost.unpriced else round(max(0.0, lost.dollars), 9),
             seconds=now.seconds,
             output=str(self.files.output if whole else self.files.part),
             errors=str(self.files.errors) if whole and failed else None,

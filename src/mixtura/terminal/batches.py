@@ -94,6 +94,9 @@ def outcome_lines(outcome: BatchOutcome) -> Iterator[tuple[str, str, bool]]:
         calls = pluralize_count(outcome.lost, "call")
         cost = format_dollars(outcome.lost_cost_usd)
         yield f"Lost when earlier processes were killed: {calls}, about {cost}.", "dim", False
+    elif outcome.lost_cost_usd:
+        cost = format_dollars(outcome.lost_cost_usd)
+        yield f"Counted as spent on machines that are gone: about {cost}.", "dim", False
 
 
 def _progress_figures(progress: BatchProgress) -> Iterator[str]:
