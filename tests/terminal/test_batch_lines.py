@@ -12,8 +12,8 @@ from mixtura.terminal.batches import outcome_lines
     ("lost", "dollars", "said"),
     [
         (0, 0.0, None),
-        (3, 0.02, "Lost when earlier processes were killed: 3 calls, about $0.02."),
-        (0, 0.02, "Counted as spent on machines that are gone: about $0.02."),
+        (3, 0.02, "Lost when earlier processes were killed: 3 calls, about $0.02"),
+        (0, 0.02, "Counted as spent on machines that are gone: about $0.02"),
         (2, None, "Lost when earlier processes were killed: 2 calls, about "),
     ],
 )
