@@ -67,9 +67,7 @@ FENCED = f"This takes one pass:\n```python\n{METHOD}\n```"
     "right",
     [
         FENCED,
-        FENCED.replace("class", "from __future__ import annotations\n\nclass").replace(
-            "defaultdict(int)", "{}"
-        ),
+        FENCED.replace("class", "from __future__ import annotations\n\nclass"),
         f"Use a table.\n\n{METHOD}\n\nThat is all.",
         "```python\ndef twoSum(nums, target):\n    return [0, 1] if target == 9 else [1, 2]\n```",
         "```python\nclass Solution:\n    def twoSum(self, nums, target):\n        ...\n```\n"
