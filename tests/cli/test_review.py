@@ -121,6 +121,25 @@ def test_only_findings_about_one_thing_are_one_however_near_they_stand(problem, 
     assert [len(group.evidence) for group in merged] == ([2] if many == 1 else [1, 1])
 
 
+@pytest.mark.parametrize(
+    ("head", "place"),
+    [
+        ("--- a/old.py\n+++ /dev/null\n@@ -4,2 +0,0 @@\n-def f():\n-    x = 1", ["old.py", 5]),
+        ("--- /dev/null\n+++ b/new.py\n@@ -0,0 +1,2 @@\n+def f():\n+    x = 1", ["new.py", 2]),
+        ('--- "a/\\303\\244"\n+++ "b/\\303\\244"\n@@ -1 +1 @@\n-x\n+x = 1', ["ä", 1]),
+        ('--- "a/a\\"b"\n+++ "b/a\\"b"\n@@ -1 +1 @@\n-x\n+x = 1', ['a"b', 1]),
+    ],
+)  # fmt: skip
+def test_a_finding_has_the_name_and_line_that_its_file_has_or_had(head, place):
+    after = "\n--- a/other.py\n+++ b/other.py\n@@ -7 +7 @@\n-y\n+y = 2\n"
+    findings = [Finding("Wrong.", "low", "x = 1"), Finding("Bad.", "low", "y = 2")]
+
+    merged = merge_findings([("ann", findings)], f"diff --git a/x b/x\n{head}{after}")
+
+    rows = [one.to_json(1) for one in merged]
+    assert [[row["file"], row["line"]] for row in rows] == sorted([place, ["other.py", 7]])
+
+
 def test_initials_are_telling_and_a_word_of_any_sentence_is_not():
     first = Finding("An SQL injection.", "high", SAME_LINE)
 

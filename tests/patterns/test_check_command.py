@@ -83,6 +83,16 @@ def test_a_program_for_the_questions_function_is_written_whole():
     assert answer.text == texts[1]
 
 
+def test_a_file_of_another_language_has_the_code_alone():
+    question = ask("Write this in shell:\n\ndef double(n):\n    return 2 * n\n")
+    texts = ["```sh\nexit 1\n```", "```sh\nexit 0\n```"]
+    command = CheckCommand.parse("sh {file}", file_name="double.sh")
+
+    answer = run(Chosen.of(team(*texts), Checked(command=command)).complete(question))
+
+    assert (answer.text, answer.degraded) == (texts[1], ())
+
+
 # ---- what a command has around it
 
 

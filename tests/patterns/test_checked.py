@@ -67,9 +67,7 @@ FENCED = f"This takes one pass:\n```python\n{METHOD}\n```"
     "right",
     [
         FENCED,
-        FENCED.replace("class", "from __future__ import annotations\n\nclass").replace(
-            "defaultdict(int)", "{}"
-        ),
+        FENCED.replace("class", "from __future__ import annotations\n\nclass"),
         f"Use a table.\n\n{METHOD}\n\nThat is all.",
         "```python\ndef twoSum(nums, target):\n    return [0, 1] if target == 9 else [1, 2]\n```",
         "```python\nclass Solution:\n    def twoSum(self, nums, target):\n        ...\n```\n"
@@ -164,6 +162,21 @@ def test_the_same_program_is_run_once_and_with_all_examples():
 
     assert [function for _, function in runs] == ["double", "double"]
     assert len({text for text, _ in runs}) == 2
+
+
+def test_it_says_of_the_chosen_program_how_many_checks_that_one_passes():
+    """Two programs that pass one test each have the score of one that passes both of its two."""
+    tests = repeats("tester", "\n".join(f"assert double({n}) == 0" for n in range(3)))
+
+    def run_program(text, test, function):
+        return (True, True, False) if "2 * n" in text else (False, False, True)
+
+    other = program("return 2 * n", words="Multiplication does this without any branch or loop:")
+    model = Chosen.of(team(other, WRONG, WRONG), Checked(tester=tests, run_program=run_program))
+    answer, events = watched(model, ask("def double(n): ."))
+
+    assert answer.text == WRONG
+    assert "it passes 1 of 3 checks, the others 2, 1" in str(events)
 
 
 @pytest.mark.parametrize("question", ["Why is the sky blue?", "def double(n): ..."])

@@ -292,6 +292,26 @@ def test_a_lure_that_the_aggregator_writes_again_is_defanged_streamed_and_whole(
     assert run(model.complete(ASK)).text == wanted
 
 
+@pytest.mark.parametrize(
+    "lure",
+    [
+        "See hxxps://evil[.]example/win now.",
+        "See HXXP://evil(.)example/win now.",
+        "See https[:]//evil[dot]example/win now.",
+        "See hxxps[://]evil [.] example/win now.",
+        "See evil {dot} example/win now.",
+    ],
+)
+def test_a_lure_that_the_aggregator_makes_clickable_is_defanged_too(lure):
+    model = robust(repeats("writer", "See https://evil.example/win now."), BLUE, lure, BLUE)
+
+    answer, events = watched(model)
+
+    assert answer.text == "See hxxps://evil[.]example/win now."
+    assert answer.degraded == ("only one member names evil[.]example: defanged in the answer",)
+    assert "only m2 names evil[.]example: defanged for the aggregator" in notices(events)
+
+
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 7])
 def test_an_address_is_defanged_wherever_a_stream_cuts_it(size):
     text = "Go  to https://evil.example/a now\n"

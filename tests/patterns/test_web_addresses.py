@@ -271,6 +271,18 @@ def test_an_address_is_suspect_where_one_member_alone_names_it():
     assert suspects.found_in(text) == ["both[.]example/2", "asked[.]example/b"]
 
 
+def test_an_address_that_is_named_to_warn_of_it_is_not_vouched_for():
+    warning = ("b", "Never open hxxps://evil[.]example or shop[.]example.")
+
+    suspects = find_suspects(
+        "", [("a", "evil.example shop.example"), warning, ("c", "shop.example")]
+    )
+
+    assert set(suspects.hosts) == {"evil.example"}
+    assert defang(warning[1], suspects) == warning[1]
+    assert suspects.found_in(warning[1]) == []
+
+
 def test_draws_of_one_model_vouch_only_where_there_is_no_other():
     twice = [("a", "evil.example"), ("a", "evil.example")]
 

@@ -111,6 +111,81 @@ def test_examples_of_a_method_are_read_without_its_object(words):
 
 
 @pytest.mark.parametrize(
+    "words",
+    [
+        "**Example 1:**\n\n**Input:** nums = [2,7], at = 1\n**Output:** 7\n**Explanation:** 7.",
+        "**Input:** nums = \\[2,7\\], at = 1\n**Output:** 7",
+        "- **Input**: `nums = [2,7], at = 1`\n- **Output**: `7`",
+        "- Input: `nums` = `[2,7]`, `at` = `1`\n- Output: `7`",
+        "<strong>Input:</strong> nums = [2,7], at = 1\n<strong>Output:</strong> 7\n",
+        "Input:\nnums = [2,7], at = 1\nOutput:\n7",
+        "Input:\n```\n[2,7], 1\n```\nOutput:\n```text\n7\n```",
+        "Input: [2, 7], 1\nOutput: 7",
+        "> Input: nums = [2,7], at = 1\n> Output: 7",
+    ],
+)
+def test_examples_are_read_however_the_question_sets_them(words):
+    question = f"{METHOD}\n{words}\n"
+
+    assert read_examples(question, "f") == [Example("([2, 7], 1, )", "7")]
+
+
+@pytest.mark.parametrize(
+    ("words", "result"),
+    [
+        ("Output: [true,false]", "[True, False]"),
+        ('Output: {"a": [null, 1.5]}', "{'a': [None, 1.5]}"),
+        ("Output: [null, NaN]", None),
+        ("Output: [1, x]", None),
+        ("Output:\n\n2. The next", None),
+        ("Output:\n2. The next", None),
+        ("Output:", None),
+    ],
+)
+def test_a_result_may_be_json_and_what_comes_after_an_empty_one_is_none(words, result):
+    question = f"def f(n):\n\nInput: 3\n{words}\n"
+
+    expected = [] if result is None else [Example("(3, )", result)]
+    assert read_examples(question, "f") == expected
+
+
+@pytest.mark.parametrize(
+    ("line", "numbers"),
+    [
+        ("f(2) == 4, f(3) == 9 and f(4) == 16", [2, 3, 4]),
+        ("The call f(n) is pure: f(2) == 4.", [2]),
+        ("Write def f(n): the square, as f(2) == 4", [2]),
+        ("f(1) + f(2) == 5", []),
+        ("f(1) == f(2) == 4", []),
+        ("g(f(1), f(2)) == 4", []),
+        ("not f(2) == 5, but f(2) == 4", [2]),
+    ],
+)
+def test_every_example_of_a_line_is_read_and_no_part_of_a_longer_term(line, numbers):
+    assert read_examples(line, "f") == [Example(f"({n}, )", str(n * n)) for n in numbers]
+
+
+@pytest.mark.parametrize(
+    ("question", "name"),
+    [
+        ("Write def f(a, b): the sum of both.", "f"),
+        ("Write `def f(a, b)` for the sum.", "f"),
+        ("def f(a):\n    ...\nIt is called as def g(b) is.", "f"),
+        ("Find it. Your code should pass:\nassert f('ab') == 1\nassert f('b') is None", "f"),
+        ("- `assert not f(1)`\n- `assert len(f(2)) == 3`", "f"),
+        ("assert g(1)\nassert f(1)\nassert f(2)", "f"),
+        ("Write it.\n>>> f(2)\n4", "f"),
+        ("> assert Solution().f(2) == 4", "f"),
+        ("assert sorted([2, 1]) == [1, 2]", None),
+        ("The keyword def in Python (see there) is undef f(x).", None),
+        ("I assert f(x) is right.", None),
+    ],
+)
+def test_the_function_that_a_question_asks_for_is_found(question, name):
+    assert find_function(question) == name
+
+
+@pytest.mark.parametrize(
     ("line", "example"),
     [
         ("assert f(1, 'a') == [1]", Example("(1, 'a', )", "[1]")),

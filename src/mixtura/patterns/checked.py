@@ -110,7 +110,7 @@ class Checked:
         if function is None:
             return await _choose_by_count(
                 request, proposals, range(len(proposals)),
-                "nothing to run: the question has no head of a Python function, as def add(a, b):",
+                "nothing to run: the question has no head of a Python function, and no assert",
             )  # fmt: skip
         return await self._choose_by_running(request, proposals, emit, question, function)
 
@@ -136,15 +136,14 @@ class Checked:
         scores = score_results(results, len(examples))
         best = max(scores)
         tied = [i for i, score in enumerate(scores) if score == best]
-        passed = sum(results[tied[0]])
+        verdict = await _choose_by_count(request, proposals, tied, "")
+        passed = sum(results[verdict.which])
         count = pluralize_count(len(examples) + len(tests), "check")
-        why = f"it passes {passed} of {count}"
         notices = [problem] if problem else []
         if not passed:
             notices.append("no proposal passes any check")
-        verdict = await _choose_by_count(request, proposals, tied, "")
         others = [str(sum(one)) for i, one in enumerate(results) if i != verdict.which]
-        why = f"{why}, the others {', '.join(others)}"
+        why = f"it passes {passed} of {count}, the others {', '.join(others)}"
         return Verdict(verdict.which, why, tuple(notices))
 
     async def _run_all(
@@ -224,7 +223,8 @@ async def _choose_by_command(
 ) -> Verdict:
     """Of those on whose code *command* ends with 0 the choice of `Mux`; of all where none is."""
     texts = [with_tool_calls_as_text(proposal).text for proposal in proposals]
-    codes = await run_in_program_thread(partial(_read_codes, texts, last_question(request)))
+    question = last_question(request) if command.file_name.endswith(".py") else ""
+    codes = await run_in_program_thread(partial(_read_codes, texts, question))
     turn = asyncio.Semaphore(os.cpu_count() or 1)
 
     async def run_in_turn(code: str) -> CommandOutcome:

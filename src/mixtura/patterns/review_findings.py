@@ -48,8 +48,8 @@ _INITIALS = re.compile(r"\b[A-Z][A-Z0-9]+\b")
 
 MAX_BRACES_TRIED = 1000
 """Braces of a reply that are tried as the beginning of an object: each takes time of its own."""
-_HUNK = re.compile(r"@@ -\d+(?:,(\d+))? \+(\d+)(?:,(\d+))? @@")
-_NEW_FILE = re.compile(r"\+\+\+ (?:b/)?(.*?)(?:\t.*)?")
+_HUNK = re.compile(r"@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@")
+_NO_FILE = "/dev/null"
 _HEADING = re.compile(re.escape(FILE_HEADING).replace(r"\{name\}", "(.*)"))
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=4000)]
 
@@ -157,16 +157,19 @@ class _LineReader:
     old_left: int = 0
     new_left: int = 0
     in_diff: bool = False
+    old_file: str | None = None
+    is_deleted: bool = False
+    """Whether the file is no more: its lines have the numbers that they had."""
     in_hunk: bool = False
     """Also behind the lines that a hunk says it has: people and models count wrongly."""
 
     def read(self, line: str, following: str) -> None:
         if (heading := _HEADING.fullmatch(line)) is not None:
             self.file, self.number = heading[1], 0
-            self.in_diff = self.in_hunk = False
+            self.in_diff = self.in_hunk = self.is_deleted = False
         elif (hunk := _HUNK.match(line)) is not None:
-            self.number = int(hunk[2]) - 1
-            self.old_left, self.new_left = int(hunk[1] or 1), int(hunk[3] or 1)
+            self.number = int(hunk[1] if self.is_deleted else hunk[3]) - 1
+            self.old_left, self.new_left = int(hunk[2] or 1), int(hunk[4] or 1)
             self.in_diff = self.in_hunk = True
         elif line.startswith("diff --git "):
             self.in_diff, self.in_hunk = True, False
@@ -174,8 +177,11 @@ class _LineReader:
             self._read_in_hunk(line)
         elif line.startswith("--- ") and following.startswith("+++ "):
             self.in_diff, self.in_hunk = True, False
-        elif self.in_diff and (new := _NEW_FILE.fullmatch(line)) is not None:
-            self.file, self.in_hunk = new[1], False
+            self.old_file = _read_file_name(line, "a/")
+        elif self.in_diff and line.startswith("+++ "):
+            new = _read_file_name(line, "b/")
+            self.is_deleted = new == _NO_FILE and self.old_file is not None
+            self.file, self.in_hunk = self.old_file if self.is_deleted else new, False
         elif self.in_hunk:
             self._read_in_hunk(line)
         elif not self.in_diff:
@@ -188,6 +194,7 @@ class _LineReader:
         if line.startswith("-"):
             self.old_left -= 1
             self._add(self.number + 1, line[1:])
+            self.number += self.is_deleted
             return
         self.number += 1
         self.new_left -= 1
@@ -196,6 +203,15 @@ class _LineReader:
 
     def _add(self, number: int, text: str) -> None:
         self.rows.append(SourceLine(self.file, number, text, _plain_line(text)))
+
+
+def _read_file_name(line: str, side: str) -> str:
+    """The name in a line such as ``+++ b/pay.py``, also where git quotes one in other scripts."""
+    name = line[4:].partition("\t")[0]
+    if len(name) > 1 and name[0] == name[-1] == '"':
+        with suppress(UnicodeError):
+            name = name[1:-1].encode("ascii").decode("unicode_escape").encode("latin-1").decode()
+    return name.removeprefix(side)
 
 
 def find_quote(finding: Finding, lines: Sequence[SourceLine]) -> SourceLine | None:

@@ -28,7 +28,12 @@ from mixtura.patterns.defanged_writer import DefangedWriter, defang_answer
 from mixtura.patterns.final_answer import EXTRACTORS, Extract, extract_marked
 from mixtura.patterns.spec import FinalModel, PatternSpec, require_proposers
 from mixtura.patterns.vote import check_extract
-from mixtura.patterns.web_addresses import SuspectAddresses, find_strings, find_suspects
+from mixtura.patterns.web_addresses import (
+    SuspectAddresses,
+    find_strings,
+    find_suspects,
+    refang,
+)
 
 LEAST_SHARE = 0.5
 """A proposal that weighs less than this part of an equal share is left out."""
@@ -138,7 +143,7 @@ class Robust(AggregatedPattern):
         if not emit or not suspects:
             return
         for member in dict.fromkeys((*suspects.hosts.values(), *suspects.links.values())):
-            texts = [_with_arguments(one) for one in step.proposals if one.model == member]
+            texts = [refang(_with_arguments(one)) for one in step.proposals if one.model == member]
             named = dict.fromkeys(name for text in texts for name in suspects.found_in(text))
             said = f"only {member} names {_list_names(list(named))}: defanged for the aggregator"
             emit(Notice(self.name, said))

@@ -37,6 +37,10 @@ _ASCII_HOST = re.compile(
     r"(?i)([a-z0-9.-]*[a-z0-9]\.[a-z]{2,}|\d+(?:\.\d+){3})(?=[.-]*[\u2e80-\U0003ffff])"
 )
 _DEFANGED_SCHEMES = ("hxxp", "hxxps", "fxp")
+_DEFANGED_SCHEME = re.compile(r"\b(hxxp|fxp)(s?)(?=:)", re.IGNORECASE)
+_DEFANGED_DOT = re.compile(r"[ \t]?[\[({](?:\.|dot)[\])}][ \t]?", re.IGNORECASE)
+_DEFANGED_MARK = re.compile(r"\[(:|/|://)\]")
+_FANGED = {"hxxp": "http", "fxp": "ftp"}
 _BARE = re.compile(r"[\w.-]+")
 _ASCII_PART = re.compile(r"[A-Za-z0-9_.-]+")
 _WIDE_LETTER = re.compile(r"[\u2e80-\U0003ffff]")
@@ -86,6 +90,12 @@ def find_addresses(text: str) -> list[WebAddress]:
         for reading in read_word(word)
         for found in _find_in(reading.text)
     ]
+
+
+def refang(text: str) -> str:
+    """*text* with its defanged addresses, as ``hxxps://evil[.]example``, as they lead somewhere."""
+    text = _DEFANGED_DOT.sub(".", _DEFANGED_MARK.sub(r"\1", text))
+    return _DEFANGED_SCHEME.sub(lambda match: f"{_FANGED[match[1].lower()]}{match[2]}", text)
 
 
 def defang(text: str, suspects: SuspectAddresses) -> str:
@@ -162,7 +172,8 @@ def find_suspects(question: str, proposals: Sequence[tuple[str, str]]) -> Suspec
     """
     The hosts and links of *proposals*, pairs of a member and its text, that stand neither in the
     question nor in a second member's text. Draws of one member count as one; where all are of one
-    model, each draw counts.
+    model, each draw counts. What members name in a defanged form alone is suspect, too: whoever
+    reads it may write it out.
     """
     known: set[str] = set()
     for address in find_addresses(question):
@@ -175,6 +186,10 @@ def find_suspects(question: str, proposals: Sequence[tuple[str, str]]) -> Suspec
         for address in find_addresses(text):
             hosts.setdefault(address.host, {})[voucher] = member
             links.setdefault(address.link, {})[voucher] = member
+    for member, text in proposals:
+        for address in find_addresses(refang(text)):
+            hosts.setdefault(address.host, {member: member})
+            links.setdefault(address.link, {member: member})
     lone_hosts = _lone_keys(hosts, known)
     lone_links = _lone_keys(links, known)
     return SuspectAddresses(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
 
-from mixtura.programs.python_syntax import NOT_PYTHON, parse_python, read_literal
+from mixtura.programs.literals import Example, LiteralReader, join_arguments, parse_or_none
 
 MAX_EXAMPLES = 50
 """Examples of one text that are used."""
@@ -15,11 +16,6 @@ MAX_TEXT_CHARS = 60_000
 """Of a longer text only the end is read."""
 MAX_LINE_CHARS = 2000
 """Of a longer line only the beginning is read."""
-MAX_PARSED_CHARS = 400_000
-"""
-Characters that are parsed to find the examples of one text: several for each that stands in it,
-since where a value ends is found by trying. What comes then is not read.
-"""
 _RESULT_WORDS = (
     r"(?:#\s*)?(?:=+>|-+>|==?(?!=)|→|➞|⇒|returns?|(?:should|must|will)\s+(?:return|be|equal)"
     r"|gives|is)"
@@ -29,27 +25,28 @@ _OUTPUT_WORDS = (
     r"\b(?:should|must|will)\s+(?:return|equal)|\breturns?\b|(?<!=)=++>|(?<!-)-++>|→|➞|⇒",
 )
 """What stands before an output; the first ones say so more clearly."""
-_CALCULATION = re.compile(r"\s*(?:[*+/%^=<>&|]|-\s*[\d(\[])")
-"""What stands behind a number that is only the beginning of a sum, say."""
-_NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?(?![\w.]*\w|,\d{3}\b)|(?:True|False|None)\b")
 _LIST_MARK = re.compile(r"\A(?:[-*•]|\d{1,2}[.)])\s+")
-_WORDS_FOR_VALUES = {"true": "True", "false": "False", "null": "None", "none": "None"}
-
-
-class Example(NamedTuple):
-    """A call of the function with plain values, and what it returns."""
-
-    arguments: str
-    """The positional arguments as a tuple of Python literals, in Python's own writing."""
-    result: str
-    """The result as a Python literal."""
+_HEAD = r"def[ \t]++(\w+)[ \t]*+\("
+_NEGATION = re.compile(r"\bnot[ \t]*+\Z")
+_OPERATOR = re.compile(r"(?:[-+*/%<>=!&|^@~]|\bnot)[ \t]*+\Z")
+_CALLED = re.compile(
+    r"^(?:[ \t*`-]|>(?!>))*+(?:assert\s++(?:not\s++)?|>>>[ \t]*+)(?:\w+\(\)\.)?(\w+)\(",
+    re.MULTILINE,
+)
 
 
 def find_function(question: str) -> str | None:
-    """The name of the last function whose head stands in *question*; None without one."""
-    heads = r"^[ \t>]*+(?:async )?def[ \t]++(\w+)[ \t]*+\("
-    names = re.findall(heads, _cut_text(question), re.MULTILINE)
-    return names[-1] if names else None
+    """
+    The name of the last function whose head stands in *question*, at the beginning of a line or
+    else in one; without a head that of the function that most of its ``assert`` lines and doctests
+    call. None where there is neither.
+    """
+    text = _cut_text(question)
+    for head in (rf"^[ \t>]*+(?:async )?{_HEAD}", rf"\b{_HEAD}"):
+        if names := re.findall(head, text, re.MULTILINE):
+            return names[-1]
+    called = Counter(name for name in _CALLED.findall(text) if not hasattr(builtins, name))
+    return called.most_common(1)[0][0] if called else None
 
 
 def _cut_text(text: str) -> str:
@@ -64,7 +61,7 @@ def read_examples(question: str, function: str) -> list[Example]:
     ``f(2) returns 4``), and inputs with an output (``For n = 2, the result is 4``; ``Input: 2``
     above ``Output: 4``). Those with anything but literals are left out.
     """
-    question, literals = _cut_text(question), _LiteralReader(function)
+    question, literals = _cut_text(question), LiteralReader(function)
     found = [
         *_read_doctests(question, literals),
         *_read_lines(question, literals),
@@ -78,7 +75,7 @@ def read_assertions(text: str, function: str) -> list[Example]:
     The examples in tests that a model wrote: ``assert f(…) == …``, with a message or without, in
     lines of their own or of a list.
     """
-    literals = _LiteralReader(function)
+    literals = LiteralReader(function)
     found: list[Example] = []
     for line in _cut_text(text).splitlines():
         found += literals.read_assertion(_LIST_MARK.sub("", line.strip()).strip("`").strip())
@@ -112,7 +109,7 @@ def make_test(examples: Sequence[Example]) -> str:
     )
 
 
-def _read_doctests(question: str, literals: _LiteralReader) -> Iterator[Example]:
+def _read_doctests(question: str, literals: LiteralReader) -> Iterator[Example]:
     import doctest  # with a debugger and a test runner: only where a question is checked
 
     try:
@@ -130,26 +127,32 @@ def _read_doctests(question: str, literals: _LiteralReader) -> Iterator[Example]
                 yield Example(arguments, result)
 
 
-def _read_lines(question: str, literals: _LiteralReader) -> Iterator[Example]:
+def _read_lines(question: str, literals: LiteralReader) -> Iterator[Example]:
     name = re.escape(literals.function)
-    pattern = (
-        rf"(?<![\w.>])((?:\w+\(\)\.)?{name}\(.{{0,500}}?\))[\"'`]*+\s*+{_RESULT_WORDS}\s*+(.+)"
-    )
+    begins = re.compile(rf"(?<![\w.>])(?:\w+\(\)\.)?{name}\(")
+    pattern = re.compile(rf"(.{{0,500}}?\))[\"'`]*+\s*+{_RESULT_WORDS}\s*+(.+)")
     for line in question.splitlines():
         if line.lstrip().startswith((">>>", "def ")):
             continue
         if line.lstrip().startswith("assert "):
             yield from literals.read_assertion(line.strip())
             continue
-        for match in re.finditer(pattern, line):
-            arguments = literals.read_call(match[1])
+        for number, begin in enumerate(begins.finditer(line)):
+            # In f(1) + f(2) == 5 the second call has another result; before the first one such a
+            # sign may be a list's.
+            part_of_term = _OPERATOR if number else _NEGATION
+            if part_of_term.search(line, 0, begin.start()):
+                continue
+            if (match := pattern.match(line, begin.end())) is None:
+                continue
+            arguments = literals.read_call(begin[0] + match[1])
             if arguments is None:
                 continue
             if (result := literals.read_longest(match[2])) is not None:
                 yield Example(arguments, result)
 
 
-def _read_inputs(question: str, literals: _LiteralReader) -> Iterator[Example]:
+def _read_inputs(question: str, literals: LiteralReader) -> Iterator[Example]:
     """Examples that name what goes in and what comes out, without a call."""
     if not (names := _parameter_names(question, literals.function)):
         return
@@ -168,20 +171,28 @@ def _read_inputs(question: str, literals: _LiteralReader) -> Iterator[Example]:
         yield from _read_pair(inputs, output, names, literals)
 
 
-_INPUT_WORD = re.compile(r"\bInputs?\s*+:\s*+", re.IGNORECASE)
-_OUTPUT_WORD = re.compile(r"\bOutput\s*+:[ \t]*+", re.IGNORECASE)
+# What Markdown and HTML put around a word or a value.
+_MARKS = r"(?:[ \t*`]|</?[a-z]+>)*+"
+_INPUT_WORD = re.compile(rf"\bInputs?{_MARKS}:(?:{_MARKS}\n?+)*+", re.IGNORECASE)
+_OUTPUT_WORD = re.compile(
+    rf"\bOutput{_MARKS}:{_MARKS}(?:\n(?:[ \t>]*+```[a-z]*+\n)?+(?!\d+[.)]\s)[ \t>*`]*+)?+",
+    re.IGNORECASE,
+)
+_BEFORE_LABEL = re.compile(r"(?:[ \t\n>*`#-]|<[a-z]+>)++\Z")
+_BRACKET = re.compile(r"\\([\[\]])(?=[^\"']*$)", re.MULTILINE)
+"""One that Markdown escapes, with no text in quotes behind it."""
 _MAX_INPUT_CHARS = 2000
 
 
 def _input_blocks(question: str) -> Iterator[tuple[str, str]]:
-    """What stands between an ``Input:`` and the next ``Output:``, and in the line behind that."""
+    """What stands between an ``Input:`` and the next ``Output:``, and in the line behind these."""
     at = 0
     while begin := _INPUT_WORD.search(question, at):
         end = _OUTPUT_WORD.search(question, begin.end(), begin.end() + _MAX_INPUT_CHARS + 100)
         at = begin.end()
         if end is None:
             continue
-        inputs = question[begin.end() : end.start()].rstrip(" \t>*-").removesuffix("\n")
+        inputs = _BEFORE_LABEL.sub("", question[begin.end() : end.start()])
         output = question[end.end() :].partition("\n")[0]
         if inputs and output:
             at = end.end() + len(output)
@@ -189,19 +200,19 @@ def _input_blocks(question: str) -> Iterator[tuple[str, str]]:
 
 
 def _read_pair(
-    inputs: str, output: str, names: Sequence[str], literals: _LiteralReader
+    inputs: str, output: str, names: Sequence[str], literals: LiteralReader
 ) -> Iterator[Example]:
-    values: list[str] = []
-    for name in names:
-        named = re.search(rf"(?<![\w.]){re.escape(name)}\s*+(?:=(?!=)|:)\s*+", inputs)
-        if named is None and len(names) > 1:
-            return
-        value = literals.read_first(inputs[named.end() :] if named else inputs.strip())
-        if value is None:
-            return
-        values.append(value)
-    if (result := literals.read_longest(output)) is not None:
-        yield Example("(" + "".join(f"{value}, " for value in values) + ")", result)
+    inputs, output = _BRACKET.sub(r"\1", inputs), _BRACKET.sub(r"\1", output)
+    forms = (rf"(?<![\w.]){re.escape(name)}`?+\s*+(?:=(?!=)|:)[\s`]*+" for name in names)
+    named = [re.search(form, inputs) for form in forms]
+    arguments: str | None = None
+    if len(names) > 1 and not any(named):
+        arguments = literals.read_row(inputs, len(names))
+    elif len(names) == 1 or all(named):
+        values = [literals.read_first(inputs[one.end() if one else 0 :]) for one in named]
+        arguments = join_arguments(values)
+    if arguments is not None and (result := literals.read_longest(output)) is not None:
+        yield Example(arguments, result)
 
 
 def _parameter_names(question: str, function: str) -> list[str]:
@@ -209,164 +220,16 @@ def _parameter_names(question: str, function: str) -> list[str]:
     Names of the parameters of *function* in its last head, without a method's `self`; none where it
     cannot be read.
     """
-    begin = rf"^[ \t>]*+def[ \t]++{re.escape(function)}[ \t]*+\("
-    begins = [match.end() for match in re.finditer(begin, question, re.MULTILINE)]
+    begin = rf"\bdef[ \t]++{re.escape(function)}[ \t]*+\("
+    begins = [match.end() for match in re.finditer(begin, question)]
     for at in reversed(begins[-10:]):
         # A head is shorter than this.
         head = question[at : at + 4000]
-        if not (end := re.search(r"\)\s*+(?:->[^\n]*)?:", head)):
+        if not (end := re.search(r"\)\s*+(?:->[^\n]*)?:|\)(?=`)", head)):
             continue
-        parsed = _parse_or_none(f"def f({head[: end.start()]}): pass", "exec")
+        parsed = parse_or_none(f"def f({head[: end.start()]}): pass", "exec")
         if isinstance(parsed, ast.Module) and isinstance(parsed.body[0], ast.FunctionDef):
             names = [argument.arg for argument in parsed.body[0].args.args]
             return names[1:] if names[:1] in (["self"], ["cls"]) else names
         return []
     return []
-
-
-class _LiteralReader:
-    """
-    Reads plain values, and calls of *function* with them, until `MAX_PARSED_CHARS` are parsed.
-
-    All of them come as Python writes them; None stands for what is no plain value.
-    """
-
-    def __init__(self, function: str) -> None:
-        self.function = function
-        self._left = MAX_PARSED_CHARS
-
-    def read(self, text: str) -> str | None:
-        """The value that *text* is."""
-        text = text.strip()
-        self._left -= len(text) + 20
-        if self._left < 0:
-            return None
-        try:
-            value: Any = read_literal(text)
-            written = repr(value)
-            # An infinite number is written as a name, which no program knows.
-            again: Any = read_literal(written)
-        except (*NOT_PYTHON, TypeError):
-            return None
-        return written if again == value and value is not Ellipsis else None
-
-    def read_call(self, source: str) -> str | None:
-        """The arguments of a call of the function, as a tuple."""
-        self._left -= len(source)
-        node = _parse_expression(source) if self._left > 0 else None
-        return None if node is None else self._read_arguments(node)
-
-    def _read_arguments(self, node: ast.expr) -> str | None:
-        if not isinstance(node, ast.Call) or node.keywords:
-            return None
-        if _called_name(node.func) != self.function:
-            return None
-        values = [self._read_node(argument) for argument in node.args]
-        if any(value is None for value in values):
-            return None
-        return "(" + "".join(f"{value}, " for value in values) + ")"
-
-    def _read_node(self, node: ast.expr) -> str | None:
-        try:
-            return self.read(ast.unparse(node))
-        except (ValueError, RecursionError):  # of a number with thousands of digits, say
-            return None
-
-    def read_comparison(self, source: str) -> list[Example]:
-        """The example of ``f(…) == …``."""
-        self._left -= len(source)
-        node = _parse_expression(source) if self._left > 0 else None
-        return self._read_condition(node) if isinstance(node, ast.Compare) else []
-
-    def read_assertion(self, line: str) -> list[Example]:
-        """
-        The examples of ``assert f(…) == …``, ``assert f(…)`` and ``assert not f(…)``, several of
-        which ``and`` may join; a message behind them is no part of a result.
-        """
-        self._left -= len(line)
-        parsed = (
-            _parse_or_none(line, "exec") if line.startswith("assert") and self._left > 0 else None
-        )
-        if not isinstance(parsed, ast.Module) or not isinstance(parsed.body[0], ast.Assert):
-            return []
-        test = parsed.body[0].test
-        conditions = [test]
-        if isinstance(test, ast.BoolOp) and isinstance(test.op, ast.And):
-            conditions = test.values
-        return [example for one in conditions for example in self._read_condition(one)]
-
-    def _read_condition(self, node: ast.expr) -> list[Example]:
-        result: str | None
-        if isinstance(node, ast.Compare) and isinstance(node.ops[0], (ast.Eq, ast.Is)):
-            if len(node.ops) > 1:
-                return []
-            sides = [node.left, node.comparators[0]]
-            if not isinstance(node.left, ast.Call):  # 4 == f(2)
-                sides.reverse()
-            node, result = sides[0], self._read_node(sides[1])
-        elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
-            node, result = node.operand, "False"
-        else:
-            result = "True"
-        arguments = self._read_arguments(node)
-        return [] if arguments is None or result is None else [Example(arguments, result)]
-
-    def read_first(self, text: str) -> str | None:
-        """What *text* begins with: a number, a text in quotes, or something in brackets."""
-        text = text.strip()[:2000]
-        if number := _NUMBER.match(text):
-            return None if _CALCULATION.match(text, number.end()) else self.read(number[0])
-        end = _closing_end(text)
-        return None if end is None else self.read(text[:end])
-
-    def read_longest(self, text: str) -> str | None:
-        """The longest value at the beginning of *text*: behind it words may follow."""
-        text = text.strip().strip("`").strip()[:500]
-        ends = [match.start() for match in re.finditer(r"[\s,.;`#]|$", text)]
-        for end in reversed(ends):
-            written = text[:end].rstrip(".,;`")
-            if (found := self.read(_WORDS_FOR_VALUES.get(written, written))) is not None:
-                # A list without brackets may be a number (1,000), or go on with words.
-                if found.startswith("(") and not written.startswith("("):
-                    return None
-                return None if _CALCULATION.match(text, len(text[:end])) else found
-        return None
-
-
-def _called_name(called: ast.expr) -> str | None:
-    """The name in ``f(…)``, and in ``Solution().f(…)``: a method of an object made without data."""
-    if isinstance(called, ast.Name):
-        return called.id
-    made = called.value if isinstance(called, ast.Attribute) else None
-    if isinstance(called, ast.Attribute) and isinstance(made, ast.Call):
-        return None if made.args or made.keywords else called.attr
-    return None
-
-
-_TEXTS_AND_BRACKETS = re.compile(
-    r"""'(?:[^'\\\n]|\\.)*+'|"(?:[^"\\\n]|\\.)*+"|(?P<opens>[\[({])|(?P<closes>[\])}])"""
-)
-
-
-def _closing_end(text: str) -> int | None:
-    """Where the text in quotes, or the bracket, ends that *text* begins with."""
-    if not text.startswith(("[", "(", "{", '"', "'")):
-        return None
-    depth = 0
-    for match in _TEXTS_AND_BRACKETS.finditer(text):
-        depth += bool(match["opens"]) - bool(match["closes"])
-        if depth <= 0:
-            return match.end()
-    return None
-
-
-def _parse_expression(source: str) -> ast.expr | None:
-    parsed = _parse_or_none(source.strip(), "eval")
-    return parsed.body if isinstance(parsed, ast.Expression) else None
-
-
-def _parse_or_none(source: str, mode: str) -> ast.AST | None:
-    try:
-        return parse_python(source, mode)
-    except NOT_PYTHON:
-        return None

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 from mixtura.programs.code_blocks import class_with_method, defines_name
 
+_FUTURE = re.compile(r"(?:from __future__ import .*\n)*+")
 # What such sites import for every program. Annotations are not evaluated: they name classes of the
 # site's own, too.
 _USUAL_IMPORTS = """\
@@ -22,6 +25,7 @@ def call_as_function(program: str, name: str) -> str:
     """
     if defines_name(program, name) or (owner := class_with_method(program, name)) is None:
         return program
-    imports = "" if "from __future__" in program else _USUAL_IMPORTS
+    future = _FUTURE.match(program)
+    first = future[0] if future else ""  # nothing else may stand before these
     called = f"\ndef {name}(*arguments):\n    return {owner}().{name}(*arguments)\n"
-    return f"{imports}{program}\n{called}"
+    return f"{first}{_USUAL_IMPORTS}{program[len(first) :]}\n{called}"
