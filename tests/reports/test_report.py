@@ -88,6 +88,13 @@ def test_without_a_mixture_or_a_model_alone_nothing_is_compared_with_the_best_mo
     assert quality.best_model_rows(of(contender("t", [["a"]], "a", [1, 0]))) == []
 
 
+def test_a_model_with_few_prompts_is_not_taken_for_the_best():
+    few, other = alone("few", [1, 1]), alone("other", [1, 0, 0, 0, 1])
+    team = contender("t", [["few"]], "other", [1, 1, 0, 0, 1])
+
+    assert [row["best"] for row in quality.best_model_rows(of(few, other, team))] == ["other"] * 2
+
+
 def test_one_prompt_in_common_has_a_gain_and_no_interval():
     (row, _) = quality.best_model_rows(of(alone("a", [0]), contender("t", [["a"]], "a", [1])))
 

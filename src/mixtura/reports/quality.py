@@ -33,12 +33,17 @@ def best_model_rows(runs: TaskRuns) -> list[Row]:
     """
     Every mixture against the model that is best alone, paired by prompt; the largest gain first.
 
-    The last row is that model itself. Empty where no model or no mixture has scores.
+    The last row is that model itself; one with less than half as many scored prompts as another is
+    not taken for the best. Empty where no model or no mixture has scores.
     """
-    alone = runs.single_model_scores
-    if not alone:
+    prompts = {name: len(scores_by_prompt(one)) for name, one in runs.single_models.items()}
+    most = max(prompts.values(), default=0)
+    means = {
+        name: mean for name, mean in runs.single_model_scores.items() if 2 * prompts[name] >= most
+    }
+    if not means:
         return []
-    best = runs.single_models[max(alone, key=lambda name: alone[name])]
+    best = runs.single_models[max(means, key=lambda name: means[name])]
     mixtures = (one for one in runs.contenders if one.pattern != SINGLE_MODEL)
     rows = [row for one in mixtures if (row := _best_model_row(one, best))]
     rows.sort(key=lambda row: -row["gain"])
