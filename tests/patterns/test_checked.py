@@ -53,6 +53,24 @@ def test_the_program_that_passes_the_questions_examples_is_the_answer(confined):
     assert not answer.degraded
 
 
+@pytest.mark.parametrize(
+    "question",
+    [
+        'def double(n):\n    """Twice n."""\n\nassert double(2) == 4\nassert double(3) == 6\n',
+        "def double(n):\n    pass\n\nprint(double(2) + 1)\nassert double(2) == 4\n",
+        "Write what gives a number\nfrom its half:\n\ndef double(n):\n    ...\n\ndouble(2) == 4",
+        "So:\nfrom typing import (\n    Any,\n)\ndef double(n: Any):\n    # double(2) == 4",
+        "So:\nimport pytest\nfrom work import double\ndef test_it():\n    assert double(2) == 4",
+    ],
+)
+def test_what_stands_around_the_function_in_a_question_breaks_no_program(question, confined):
+    answer, events = watched(Chosen.of(team(WRONG, RIGHT, "No."), Checked()), ask(question))
+
+    assert answer.text == RIGHT
+    assert "it passes 1 of 1 check" in str(events) or "it passes 2 of 2 checks" in str(events)
+    assert not answer.degraded
+
+
 METHOD = """class Solution:
     def twoSum(self, nums: List[int], target: int) -> List[int]:
         seen = defaultdict(int)

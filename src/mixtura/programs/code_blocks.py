@@ -34,6 +34,9 @@ _PRE = re.compile(r"^[ \t]*<pre\b[^<>\n]*>[ \t]*(?:<code\b[^<>\n]*>)?", re.MULTI
 _SPAN = re.compile(r"(?<!`)(`+)(?!`)([^`\n]+)\1(?!`)")
 _INDENT = re.compile(r"^(?: {4}|\t)", re.MULTILINE)
 _LANGUAGE = re.compile(r"\s*(?:python3?|py)\s+")
+_IMPORT = re.compile(
+    r"^(?:from[ \t]+[\w.]+[ \t]+import|import)\b(?:[^\n(]{0,200}\([^()]{0,2000}\)|.*)", re.MULTILINE
+)
 _FOR_GOOD = re.compile(
     r"\b(?:fix\w*|corrected|final\w*|improved|updated|complete)\b", re.IGNORECASE
 )
@@ -78,10 +81,12 @@ def extract_program(reply: str, prompt: str, entry_point: str) -> str:
         whole = [one for one in programs if not _is_stub(one.text, entry_point)] or programs
         chosen = next((one for one in reversed(whole) if not one.shown), whole[-1])
         others = [one for one in blocks if one not in programs]
-        return _join_program(prompt, [*_helper_definitions(others, chosen, blocks), chosen.text])
+        return _join_program(
+            prompt, entry_point, [*_helper_definitions(others, chosen, blocks), chosen.text]
+        )
     for text in (before, reply):
         if found := _program_between_words(text, entry_point):
-            return _join_program(prompt, [found])
+            return _join_program(prompt, entry_point, [found])
     texts = [block.text for block in blocks]
     for body in (before, *texts[::-1], "\n".join(texts)):
         if found := _complete_function(prompt, body):
@@ -89,14 +94,14 @@ def extract_program(reply: str, prompt: str, entry_point: str) -> str:
     if found := _program_between_words(
         _INDENT.sub("", reply), entry_point
     ):  # a block without fences
-        return _join_program(prompt, [found])
+        return _join_program(prompt, entry_point, [found])
     spans = [_LANGUAGE.sub("", found[2], count=1).strip() for found in _SPAN.finditer(reply)]
     for span in reversed(spans):
         if _parse_or_none(span) and defines_name(span, entry_point):
-            return _join_program(prompt, [span])
+            return _join_program(prompt, entry_point, [span])
     rest = "\n".join(texts) or reply
     if re.search(rf"^[ \t]*(?:async )?def {re.escape(entry_point)}\b", rest, re.MULTILINE):
-        return _join_program(prompt, [rest])
+        return _join_program(prompt, entry_point, [rest])
     return prompt + _indent_body(rest)
 
 
@@ -340,9 +345,9 @@ def _indent_body(body: str) -> str:
     return "\n".join(f"    {line}" if line.strip() else line for line in body.split("\n"))
 
 
-def _join_program(prompt: str, parts: Sequence[str]) -> str:
+def _join_program(prompt: str, entry_point: str, parts: Sequence[str]) -> str:
     """What the prompt has before its function, and the parts; imports of the future first."""
-    whole = "\n".join([_prompt_preamble(prompt), *parts])
+    whole = "\n".join([_prompt_preamble(prompt, entry_point), *parts])
     tree = _parse_statements(whole)
     lines = whole.split("\n")
     future: list[str] = []
@@ -361,9 +366,26 @@ def _parse_statements(text: str) -> Sequence[ast.stmt]:
     return tree.body if tree else ()
 
 
-def _prompt_preamble(prompt: str) -> str:
-    """What the prompt brings along before its function: imports, helpers."""
+def _prompt_preamble(prompt: str, entry_point: str) -> str:
+    """
+    What the prompt brings along before its function: imports, helpers. Neither tests, which would
+    be run on the prompt's empty function, nor what they import it from.
+    """
     tree = _parse_or_none(prompt)
-    if tree is None:
-        return "\n".join(re.findall(r"^(?:from|import) .*", prompt, re.MULTILINE))
-    return "\n".join(ast.unparse(part) for part in tree.body[:-1])
+    if tree is not None:
+        heads = [at for at, part in enumerate(tree.body) if isinstance(part, _HEADS)]
+        parts = tree.body[: heads[-1] if heads else -1]
+    else:  # words may begin like an import ("from two lists")
+        trees = [_parse_or_none(found) for found in _IMPORT.findall(prompt)]
+        parts = [part for one in trees if one for part in one.body]
+    return "\n".join(ast.unparse(part) for part in parts if not _is_for_tests(part, entry_point))
+
+
+_HEADS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+
+
+def _is_for_tests(part: ast.stmt, entry_point: str) -> bool:
+    """Whether a statement is a test, or an import that only tests of the function need."""
+    if isinstance(part, ast.Import | ast.ImportFrom):
+        return not {entry_point, "pytest"}.isdisjoint(_defined_names(part))
+    return isinstance(part, ast.Assert)

@@ -27,6 +27,7 @@ _OUTPUT_WORDS = (
 """What stands before an output; the first ones say so more clearly."""
 _LIST_MARK = re.compile(r"\A(?:[-*•]|\d{1,2}[.)])\s+")
 _HEAD = r"def[ \t]++(\w+)[ \t]*+\("
+_TEST_NAME = re.compile(r"test(?:_|\Z)")
 _NEGATION = re.compile(r"\bnot[ \t]*+\Z")
 _OPERATOR = re.compile(r"(?:[-+*/%<>=!&|^@~]|\bnot)[ \t]*+\Z")
 _CALLED = re.compile(
@@ -38,15 +39,17 @@ _CALLED = re.compile(
 def find_function(question: str) -> str | None:
     """
     The name of the last function whose head stands in *question*, at the beginning of a line or
-    else in one; without a head that of the function that most of its ``assert`` lines and doctests
-    call. None where there is neither.
+    else in one; without a head, but those of tests, that of the function that most of its
+    ``assert`` lines and doctests call. None where there is neither.
     """
-    text = _cut_text(question)
+    text, tests = _cut_text(question), list[str]()
     for head in (rf"^[ \t>]*+(?:async )?{_HEAD}", rf"\b{_HEAD}"):
-        if names := re.findall(head, text, re.MULTILINE):
-            return names[-1]
+        names: list[str] = re.findall(head, text, re.MULTILINE)
+        if others := [name for name in names if not _TEST_NAME.match(name)]:
+            return others[-1]
+        tests += names
     called = Counter(name for name in _CALLED.findall(text) if not hasattr(builtins, name))
-    return called.most_common(1)[0][0] if called else None
+    return called.most_common(1)[0][0] if called else next(reversed(tests), None)
 
 
 def _cut_text(text: str) -> str:
