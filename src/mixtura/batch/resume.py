@@ -82,10 +82,7 @@ def _find_point(
     retry_failed: bool,
     before_asking: Callable[[], None],
 ) -> ResumePoint:
-    try:
-        check_unused(files.part)
-    except OSError as error:
-        raise _part_error(files, error) from None
+    _check_part(files)
     known = calls.settings
     before: Command | None = json.loads(known[COMMAND]) if COMMAND in known else None
     finished = known.get(STATE) == FINISHED
@@ -126,6 +123,13 @@ def _find_point(
     if not done or (retry_failed and calls.journal.read_failed()):
         before_asking()
     return _take_up(calls, files, command, checked, rows, notes, done, finished, retry_failed)
+
+
+def _check_part(files: BatchFiles) -> None:
+    try:
+        check_unused(files.part)
+    except OSError as error:
+        raise _part_error(files, error) from None
 
 
 def _take_up(

@@ -32,9 +32,8 @@ def print_forecast(
     """Ask nothing: how many rows and calls there are, and what they may cost at most."""
     outline = config.builder.build_outline(plan)
     rows = batch_input.check().rows
-    calls, worst, unknown = 0, Spend(), dict[str, None]()
-    batched = 0.0
-    distinct = 0
+    calls, distinct, batched = 0, 0, 0.0
+    worst, unknown = Spend(), dict[str, None]()
     for chunk in _distinct_rows(batch_input):
         distinct += len(chunk)
         for row in chunk:
@@ -44,8 +43,7 @@ def print_forecast(
             batched += sum(_batch_cost(config, one) or 0.0 for one in expected)
             worst = worst.sum_with(spend)
             unknown |= dict.fromkeys(names)
-    most = None if unknown else worst.dollars
-    least = None if unknown else batched
+    most, least = (None, None) if unknown else (worst.dollars, batched)
     if as_json:
         echo_json({
             "event": "forecast", "rows": rows, "asked_rows": distinct, "calls": calls,

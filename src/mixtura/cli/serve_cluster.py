@@ -73,15 +73,20 @@ def serve_on_cluster(config: Config, host: str, port: int, options: ServeOptions
             everywhere=options.address is not None,
             prepare=partial(set_log_level, log_level()),
         )
-        try:
-            print_address(host, port, locked=bool(config.serve.keys), page=setup.replicas == 1)
-            _wait_for_signal()
-            said = "Waiting for the answers under way. Press Ctrl-C again to end them."
-            click.echo(said, err=True)
-        finally:
-            with suppress(KeyboardInterrupt):
-                stop_serving(APP_NAME)
+        _serve_until_signal(config, setup)
     return 0
+
+
+def _serve_until_signal(config: Config, setup: ReplicaSetup) -> None:
+    """The replicas are there: say where, and end them when a signal or an error comes."""
+    try:
+        locked, page = bool(config.serve.keys), setup.replicas == 1
+        print_address(setup.host, setup.port, locked=locked, page=page)
+        _wait_for_signal()
+        click.echo("Waiting for the answers under way. Press Ctrl-C again to end them.", err=True)
+    finally:
+        with suppress(KeyboardInterrupt):
+            stop_serving(APP_NAME)
 
 
 def _check_options(config: Config, host: str, options: ServeOptions) -> None:

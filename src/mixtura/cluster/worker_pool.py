@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from mixtura.batch.call_journal import CallJournal
 from mixtura.batch.outcome import EndpointProgress
+from mixtura.cluster.deliveries import Deliveries
 from mixtura.cluster.left_journals import LeftJournals
 from mixtura.cluster.messages import RowAnswer, RowTask, WorkerReport, WorkerSetup
 from mixtura.cluster.owner import LeaseOwner
@@ -92,7 +93,7 @@ class WorkerPool:
         self._slot_of: dict[int, _Slot] = {}
         """Which one has a row, by its number."""
         self._tasks: list[asyncio.Task[None]] = []
-        self._sending: set[asyncio.Task[None]] = set()
+        self._deliveries = Deliveries(cluster, self._fail)
         self._owner: Any = None
         self._count, self._draining = 0, False
         self._error: Exception | None = None
@@ -153,7 +154,7 @@ class WorkerPool:
         self._draining = True
         for slot in self._slots:
             if slot.actor is not None:
-                self._deliver(slot.actor.drain.remote)
+                self._deliveries.deliver(slot.actor.drain.remote)
 
     def endpoints(self) -> tuple[EndpointProgress, ...]:
         """How busy the endpoints are, with the calls of all workers."""
@@ -183,7 +184,7 @@ class WorkerPool:
             )
             slot.taken = slot.used_again = 0
             try:
-                name, node = await self._await_start(slot.actor)
+                name, node = await _await_start(slot.actor, self._cores, self._has_room)
                 break
             except _NoRoomError:
                 self._cluster.end_actor(slot.actor)
@@ -197,22 +198,8 @@ class WorkerPool:
             raise ConfigError(f"a worker of the cluster cannot start: {name}")
         slot.name, slot.node = name, node
 
-    async def _await_start(self, actor: Any) -> tuple[str | MixturaError, str]:
-        """What it says once it has started. Raises _NoRoomError."""
-        starting = asyncio.ensure_future(actor.start_on_node.remote())
-        try:
-            for _ in range(START_LOOKS):
-                await asyncio.wait({starting}, timeout=START_SECONDS / START_LOOKS)
-                if starting.done():
-                    return starting.result()
-                if len(self._slots) > max(1, self._cluster.count_places(self._cores)):
-                    break
-        finally:
-            starting.cancel()
-        raise _NoRoomError(
-            "a worker did not start: the cluster has no room for one more with"
-            f" {pluralize_count(self._cores, 'core')}, or is not reachable"
-        )
+    def _has_room(self) -> bool:
+        return len(self._slots) <= max(1, self._cluster.count_places(self._cores))
 
     async def _follow(self, slot: _Slot) -> None:
         """Take the reports of a worker, and of those that take its place."""
@@ -273,7 +260,7 @@ class WorkerPool:
             self._give_up(slot)
             return False
         if self._draining:
-            self._deliver(slot.actor.drain.remote)
+            self._deliveries.deliver(slot.actor.drain.remote)
         # Those that came meanwhile wait as unsent: nothing else would send them.
         slot.unsent[:0] = [task for task, _ in rows]
         self._send(slot)
@@ -303,17 +290,10 @@ class WorkerPool:
     # ---- rows
 
     def _give_row(self, task: RowTask, waiting: asyncio.Future[RowAnswer]) -> None:
-        slot = self._choose_slot(task.key)
+        slot = _choose_slot(self._slots, self._first_slots, task.key, shares=self._setup.reuses)
         slot.rows[task.number] = (task, waiting)
         self._slot_of[task.number] = slot
         self._send_rows(slot, [task])
-
-    def _choose_slot(self, key: bytes) -> _Slot:
-        if not self._setup.reuses:
-            return min(self._slots, key=lambda one: len(one.rows))
-        # Equal rows meet in one worker, which asks once; of one that is given up, in one other.
-        usual = self._first_slots[int.from_bytes(key[:8], "big") % len(self._first_slots)]
-        return usual if usual in self._slots else max(self._slots, key=lambda one: hash((one, key)))
 
     def _send_rows(self, slot: _Slot, tasks: Iterable[RowTask]) -> None:
         """Send rows to a worker, those of one turn of the event loop together."""
@@ -324,25 +304,7 @@ class WorkerPool:
     def _send(self, slot: _Slot) -> None:
         if slot.name and slot.unsent:
             rows, slot.unsent = slot.unsent, []
-            self._deliver(partial(slot.actor.add_rows.remote, rows))
-
-    def _deliver(self, ask: Callable[[], Any]) -> None:
-        """Ask a worker for something that may be asked twice, again while it cannot be reached."""
-        sending = asyncio.create_task(self._ask_until_heard(ask))
-        self._sending.add(sending)
-        sending.add_done_callback(self._sending.discard)
-
-    async def _ask_until_heard(self, ask: Callable[[], Any]) -> None:
-        while True:
-            try:
-                await ask()
-            except Exception as error:  # noqa: BLE001 - who waits is told, or would wait for ever
-                if self._cluster.is_passing(error):
-                    await asyncio.sleep(0.2)
-                    continue
-                if not self._cluster.is_dead(error):  # else who follows it replaces it
-                    self._fail(error)
-            return
+            self._deliveries.deliver(partial(slot.actor.add_rows.remote, rows))
 
     def _fail(self, error: Exception) -> None:
         if self._cluster.is_ray_error(error):
@@ -352,11 +314,42 @@ class WorkerPool:
             slot.fail_rows(error)
 
     async def _stop_following(self) -> None:
-        tasks = [*self._tasks, *self._sending]
+        tasks = [*self._tasks, *self._deliveries.tasks]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._tasks = []
+
+
+async def _await_start(
+    actor: Any, cores: int, has_room: Callable[[], bool]
+) -> tuple[str | MixturaError, str]:
+    """What a worker says once it has started. Raises _NoRoomError."""
+    starting = asyncio.ensure_future(actor.start_on_node.remote())
+    try:
+        for _ in range(START_LOOKS):
+            await asyncio.wait({starting}, timeout=START_SECONDS / START_LOOKS)
+            if starting.done():
+                return starting.result()
+            if not has_room():
+                break
+    finally:
+        starting.cancel()
+    raise _NoRoomError(
+        "a worker did not start: the cluster has no room for one more with"
+        f" {pluralize_count(cores, 'core')}, or is not reachable"
+    )
+
+
+def _choose_slot(
+    slots: Sequence[_Slot], first: Sequence[_Slot], key: bytes, *, shares: bool
+) -> _Slot:
+    """The worker for a row with this key. *first*: all that there were; *shares*: equal rows do."""
+    if not shares:
+        return min(slots, key=lambda one: len(one.rows))
+    # Equal rows meet in one worker, which asks once; of one that is given up, in one other.
+    usual = first[int.from_bytes(key[:8], "big") % len(first)]
+    return usual if usual in slots else max(slots, key=lambda one: hash((one, key)))
 
 
 def _cluster_error(error: Exception) -> ConfigError:

@@ -31,7 +31,7 @@ _TEST_NAME = re.compile(r"test(?:_|\Z)")
 _NEGATION = re.compile(r"\bnot[ \t]*+\Z")
 _OPERATOR = re.compile(r"(?:[-+*/%<>=!&|^@~]|\bnot)[ \t]*+\Z")
 _CALLED = re.compile(
-    r"^(?:[ \t*`-]|>(?!>))*+(?:assert\s++(?:not\s++)?|>>>[ \t]*+)(?:\w+\(\)\.)?(\w+)\(",
+    r"^[ \t*`-]*+(?:>[ \t]++)?(?:assert\s++(?:not\s++)?|>>>[ \t]*+)(?:\w+\(\)\.)?(\w+)\(",
     re.MULTILINE,
 )
 
