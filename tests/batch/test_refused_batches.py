@@ -175,14 +175,18 @@ def test_rows_that_are_added_to_a_finished_batch_have_all_of_its_time_again(fold
         assert (len(fake.batches), len(fake.live)) == (2, 0)
 
 
+def kill_while_batch_waits(folder, fake):  # noqa: F811
+    process = folder.start(*ONE_MODEL, "auto")
+    while not fake.batches and process.poll() is None:
+        time.sleep(0.01)
+    process.kill()
+    process.communicate()
+
+
 def test_calls_that_are_in_a_batch_at_their_provider_are_made_live_only_where_one_says_so(folder):  # noqa: F811
     with provider_fake(seconds=600) as fake:
         folder.write(team_of("openai", fake))
-        process = folder.start(*ONE_MODEL, "auto")
-        while not fake.batches and process.poll() is None:
-            time.sleep(0.01)
-        process.kill()
-        process.communicate()
+        kill_while_batch_waits(folder, fake)
         without = ONE_MODEL[:-1]
 
         for words in (without, (*without, "--engine", "ray")):
@@ -201,11 +205,7 @@ def test_calls_that_are_in_a_batch_at_their_provider_are_made_live_only_where_on
 def test_calls_that_are_in_a_batch_at_their_provider_are_made_live_with_off(folder):  # noqa: F811
     with provider_fake(seconds=600) as fake:
         folder.write(team_of("openai", fake))
-        process = folder.start(*ONE_MODEL, "auto")
-        while not fake.batches and process.poll() is None:
-            time.sleep(0.01)
-        process.kill()
-        process.communicate()
+        kill_while_batch_waits(folder, fake)
 
         done = folder.run(*ONE_MODEL, "off")
 

@@ -175,13 +175,14 @@ def _read_inputs(question: str, literals: LiteralReader) -> Iterator[Example]:
 
 
 # What Markdown and HTML put around a word or a value.
-_MARKS = r"(?:[ \t*`]|</?[a-z]+>)*+"
-_INPUT_WORD = re.compile(rf"\bInputs?{_MARKS}:(?:{_MARKS}\n?+)*+", re.IGNORECASE)
+_TAG = r"</?[a-z]++>"
+_MARKS = rf"(?:[ \t*`]|{_TAG})*"
+_INPUT_WORD = re.compile(rf"\bInputs?{_MARKS}:(?:[ \t*`\n]|{_TAG})*", re.IGNORECASE)
 _OUTPUT_WORD = re.compile(
-    rf"\bOutput{_MARKS}:{_MARKS}(?:\n(?:[ \t>]*+```[a-z]*+\n)?+(?!\d+[.)]\s)[ \t>*`]*+)?+",
+    rf"\bOutput{_MARKS}:{_MARKS}(?:\n(?:[ \t>]*+```[a-z]*+\n)?(?!\d+[.)]\s)[ \t>*`]*+)?",
     re.IGNORECASE,
 )
-_BEFORE_LABEL = re.compile(r"(?:[ \t\n>*`#-]|<[a-z]+>)++\Z")
+_OPEN_TAG = re.compile(r"<[a-z]{1,20}\Z")
 _BRACKET = re.compile(r"\\([\[\]])(?=[^\"']*$)", re.MULTILINE)
 """One that Markdown escapes, with no text in quotes behind it."""
 _MAX_INPUT_CHARS = 2000
@@ -195,11 +196,22 @@ def _input_blocks(question: str) -> Iterator[tuple[str, str]]:
         at = begin.end()
         if end is None:
             continue
-        inputs = _BEFORE_LABEL.sub("", question[begin.end() : end.start()])
+        inputs = _without_marks_at_end(question[begin.end() : end.start()])
         output = question[end.end() :].partition("\n")[0]
         if inputs and output:
             at = end.end() + len(output)
             yield inputs, output
+
+
+def _without_marks_at_end(text: str) -> str:
+    """*text* without the white space, marks of Markdown and HTML tags before the next label."""
+    while True:
+        shorter = text.rstrip(" \t\n>*`#-")
+        is_tag = text[len(shorter) :].startswith(">")
+        tag = _OPEN_TAG.search(shorter, max(0, len(shorter) - 21)) if is_tag else None
+        if tag is None:
+            return shorter
+        text = shorter[: tag.start()]
 
 
 def _read_pair(

@@ -6,7 +6,7 @@ import re
 
 from mixtura.programs.code_blocks import class_with_method, defines_name
 
-_FUTURE = re.compile(r"(?:from __future__ import .*\n)*+")
+_FUTURE = re.compile(r"(?:from __future__ import [^\n]*+\n)*")
 # What such sites import for every program. Annotations are not evaluated: they name classes of the
 # site's own, too.
 _USUAL_IMPORTS = """\
