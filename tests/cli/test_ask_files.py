@@ -189,6 +189,15 @@ def test_a_system_prompt_may_stand_in_a_file(shell):
     assert "written @@" in shell.run("ask", "--system", "@missing", "Q").complaint
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_system_prompt_and_a_question_may_have_a_byte_order_mark(encoding, shell):
+    (shell.desk.folder / "pirate.txt").write_bytes("Grüße.".encode(encoding))
+    shell.run("ask", "-m", "ann", "--system", "@pirate.txt", "-", stdin="Süß?".encode(encoding))
+    (request,) = shell.desk.server.requests
+
+    assert [one["content"] for one in request["messages"]] == ["Grüße.", "Süß?"]
+
+
 def test_top_p_is_of_the_answer_and_in_range(shell):
     shell.run("ask", "-m", "team", "--top-p", "0.5", "Q")
 
@@ -201,7 +210,7 @@ def test_top_p_is_of_the_answer_and_in_range(shell):
 
 
 def test_an_answer_that_matches_its_schema_is_printed_as_json(shell):
-    shell.desk.write(json.dumps(PERSON), "person.json")
+    (shell.desk.folder / "person.json").write_bytes(json.dumps(PERSON).encode("utf-16"))
     answer = '```json\n{"name": "Ada", "born": 1815}\n```'
     shell.desk.server.answers["ann"] = Answer.text(answer)
     ran = shell.run("ask", "-m", "ann", "--schema", "person.json", "Who?")

@@ -295,13 +295,20 @@ def test_a_dry_run_says_the_price_and_sends_nothing(reviews):
     assert reviews.desk.server.requests == []
 
 
+def test_a_diff_that_powershell_wrote_is_reviewed(reviews):
+    wide = DIFF.decode().replace("\n", "\r\n").encode("utf-16")
+
+    assert reviews.run("review", "--json", stdin=wide).json["findings"]
+
+
 @pytest.mark.parametrize(
     ("words", "stdin", "said"),
     [
         ((), b"", "What was piped in is empty: there is no change to review."),
         ((), b" \n\n", "What was piped in is empty"),
         ((), b"\x00\x01GIF", "is not text (UTF-8)"),
-        ((), b"\xff\xfe", "is not text (UTF-8)"),
+        ((), b"\xff\xfe\x00", "is not text (UTF-8)"),
+        ((), b"\xff\xfe", "What was piped in is empty"),
         ((), b"+x\n" * 200_000, "is larger than 400 kB"),
         (("--file", "missing.py"), b"", "missing.py"),
         (("--file", "empty.py"), b"", "empty.py is empty"),

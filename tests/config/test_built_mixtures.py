@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from mixtura import Mixture, Sampling, TimedOutError, Usage, ask
@@ -87,7 +89,8 @@ def test_a_mixture_is_a_member_like_any_model(folder):
 
 
 def test_a_text_of_ones_own_is_found_beside_the_file_and_used(folder, tmp_path):
-    (folder / "mine.md").write_text("Mine: {{count}}\n{{fence}}\n{{proposals}}\n{{fence}}\n")
+    mine = "Mine: {{count}}\n{{fence}}\n{{proposals}}\n{{fence}}\n"
+    (folder / "mine.md").write_text(mine, encoding="utf-8-sig")  # as Windows' editors write it
     with loopback() as server:
         text = f'[models.m]\nbase_url = "{server.base_url}"\nmodel = "m"\n[mixtures.team]\n'
         body = 'layers = [["m*2"]]\naggregator = "m"\nsynthesis = "mine.md"'
@@ -96,7 +99,9 @@ def test_a_text_of_ones_own_is_found_beside_the_file_and_used(folder, tmp_path):
 
         run(config.build_mixture(config.mixture_spec("team")).complete(ask("Why?")))
 
-    assert "Mine: 2" in server.requests[-1]["messages"][-1]["content"]
+    (sent,) = server.requests[-1]["messages"][-1:]
+    assert "Mine: 2" in sent["content"]
+    assert "\ufeff" not in json.dumps(server.requests, ensure_ascii=False)
 
 
 def test_what_a_model_says_reaches_the_wire(folder):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
+import io
 import json
 import re
 import sys
@@ -20,9 +22,15 @@ from mixtura.catalog.user_files import path_kind
 from mixtura.core import large_json
 from mixtura.core.errors import ConfigError
 from mixtura.core.file_forms import describe_other_form
-from mixtura.core.json_text import MAX_REQUEST_DEPTH, find_lone_surrogate, is_deeper_than
+from mixtura.core.json_text import (
+    MAX_REQUEST_DEPTH,
+    describe_decode_error,
+    find_lone_surrogate,
+    is_deeper_than,
+)
 from mixtura.core.missing_packages import missing_package_text
 from mixtura.core.text import to_one_line
+from mixtura.core.text_encoding import MARK_BYTES, decode_text, find_encoding
 
 Format = Literal["jsonl", "csv", "tsv", "text", "parquet", "openai", "dataset"]
 FORMATS: tuple[Format, ...] = ("jsonl", "csv", "tsv", "text", "parquet", "openai", "dataset")
@@ -56,7 +64,7 @@ class Record(NamedTuple):
             said = f"a text has half a character: the lone surrogate {half}" if half else None
             if said is None and isinstance(error, UnicodeDecodeError):
                 said = f"not UTF-8: it contains the byte 0x{error.object[error.start]:02x}"
-            said = said or describe_other_form(self.data) or error
+            said = said or describe_other_form(self.data) or describe_decode_error(error)
             raise ConfigError(f"{self.place}: not JSON: {said}") from None
         except RecursionError:
             raise ConfigError(f"{self.place}: {_TOO_DEEP_TEXT}") from None
@@ -114,6 +122,11 @@ class Source:
         """Where the paths of its pictures begin."""
         return Path() if self.format == "dataset" else Path(self.name).parent
 
+    def text_encoding(self) -> str:
+        """The encoding of the file's text, as its byte order mark says. Raises OSError."""
+        with Path(self.name).open("rb") as file:
+            return find_encoding(file.read(MARK_BYTES))
+
     def records(self) -> Iterator[Record]:
         """
         Every record, read as it is needed. Raises ConfigError for what cannot be read, and where
@@ -124,7 +137,7 @@ class Source:
         except OSError as error:
             raise ConfigError(f"{self.shown} cannot be read: {error.strerror or error}") from None
         except UnicodeDecodeError:
-            raise ConfigError(f"{self.shown} is not UTF-8 text") from None
+            raise ConfigError(f"{self.shown} is not UTF-8 text: save it as UTF-8") from None
 
 
 def find_source(
@@ -189,17 +202,24 @@ def _read_json_lines(source: Source) -> Iterator[Record]:
     if Path(source.name).suffix.lower() == ".json" and (rows := _read_json_document(source)):
         yield from rows
         return
+    encoding = source.text_encoding()
     with Path(source.name).open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            data = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
+        lines: Iterable[bytes] = file
+        if encoding.startswith(("utf-16", "utf-32")):  # JSON's decoder reads UTF-8 alone
+            text = io.TextIOWrapper(file, encoding, newline="\n")
+            lines = (line.encode() for line in text)
+        for number, line in enumerate(lines, start=1):
+            data = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
             if data.strip():
                 yield Record(f"{source.shown}:{number}", data)
 
 
 def _read_json_document(source: Source) -> list[Record]:
     """The rows of a file that is one list, or one row over several lines; none of any other."""
-    data = Path(source.name).read_bytes().removeprefix(b"\xef\xbb\xbf")
+    data = Path(source.name).read_bytes()
     try:
+        if find_encoding(data) != "utf-8":
+            data = decode_text(data).encode()
         whole = msgspec.json.decode(data, type=list[msgspec.Raw] | dict[str, msgspec.Raw])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return []
@@ -217,7 +237,7 @@ def _read_json_document(source: Source) -> list[Record]:
 
 
 def _read_text_lines(source: Source) -> Iterator[Record]:
-    with Path(source.name).open(encoding="utf-8-sig") as file:
+    with Path(source.name).open(encoding=source.text_encoding()) as file:
         for number, line in enumerate(file, start=1):
             if text := line.strip():
                 yield Record(f"{source.shown}:{number}", {"prompt": text})
@@ -226,7 +246,7 @@ def _read_text_lines(source: Source) -> Iterator[Record]:
 def _read_table(source: Source) -> Iterator[Record]:
     csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
     between = "\t" if source.format == "tsv" else ","
-    with Path(source.name).open(encoding="utf-8-sig", newline="") as file:
+    with Path(source.name).open(encoding=source.text_encoding(), newline="") as file:
         rows = csv.DictReader(chain(file, (_END_LINE,)), delimiter=between)
         try:
             names = [name for name in rows.fieldnames or () if name != _END_LINE]

@@ -16,6 +16,7 @@ from mixtura.core.json_schema import (
     read_json_answer,
     requires_everything,
 )
+from mixtura.core.text_encoding import decode_text
 from mixtura.core.types import Completion, JsonObject
 
 MAX_SCHEMA_BYTES = 10_000_000
@@ -72,7 +73,7 @@ def read_schema(name: str) -> AnswerSchema:
     """The schema in a file. Raises ConfigError for what is none, or could not be checked."""
     file = expand_home(name)
     try:
-        schema = json.loads(read_user_file(file, MAX_SCHEMA_BYTES).decode("utf-8-sig"))
+        schema = json.loads(decode_text(read_user_file(file, MAX_SCHEMA_BYTES)))
         check_schema(schema)
         if not isinstance(schema, dict):
             raise SchemaError('$: a schema is an object, as in {"type": "object"}')

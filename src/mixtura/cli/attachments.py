@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import codecs
 import re
 import shutil
 import subprocess
@@ -22,6 +21,7 @@ from mixtura.cli.completed_values import complete_file
 from mixtura.core.attached_files import attach_text, find_image_kind
 from mixtura.core.errors import ConfigError
 from mixtura.core.text import pluralize_count, to_one_line
+from mixtura.core.text_encoding import decode_text
 from mixtura.core.types import ImagePart, Part, TextPart
 
 F = TypeVar("F", bound=Callable[..., object])
@@ -43,8 +43,6 @@ _REFUSED_KINDS: tuple[tuple[bytes, str], ...] = (
     (b"\x1f\x8b", "a gzip archive: unpack it first"),
     (b"\x7fELF", "a program"),
 )
-_TEXT_MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"),
-               (codecs.BOM_UTF16_BE, "utf-16"))  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,9 +191,8 @@ def _picture_attachment(file: Path, data: bytes, kind: str) -> Attachment:
 
 def _decode_text(data: bytes) -> str | None:
     """The text in *data*; None for what is none."""
-    coding = next((name for mark, name in _TEXT_MARKS if data.startswith(mark)), "utf-8")
     try:
-        text = data.decode(coding)
+        text = decode_text(data)
     except UnicodeDecodeError:
         return None
     return None if "\0" in text else text.replace("\r\n", "\n")

@@ -16,6 +16,7 @@ from mixtura.catalog.user_files import expand_home, read_user_file
 from mixtura.cli.common import text_callback
 from mixtura.core.errors import ConfigError
 from mixtura.core.text import to_one_line
+from mixtura.core.text_encoding import decode_text
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -47,7 +48,7 @@ def text_or_file_callback(
     file = expand_home(text[1:])
     hint = "a prompt that begins with @ is written @@…"
     try:
-        return read_user_file(file, MAX_SYSTEM_BYTES).decode("utf-8-sig").strip()
+        return decode_text(read_user_file(file, MAX_SYSTEM_BYTES)).strip()
     except UnicodeDecodeError:
         raise click.BadParameter(f"{to_one_line(file)} is not text (UTF-8).", ctx, param) from None
     except ConfigError as error:
@@ -76,9 +77,9 @@ def read_question(words: tuple[str, ...], *, note: bool, attached: bool = False)
 
 
 def _read_stdin() -> str:
-    """Standard input to its end, whatever the locale: UTF-8."""
+    """Standard input to its end, whatever the locale: UTF-8, or what its byte order mark says."""
     try:
-        return sys.stdin.buffer.read().decode("utf-8-sig").strip()
+        return decode_text(sys.stdin.buffer.read()).strip()
     except UnicodeDecodeError:
         raise click.UsageError("What was piped in is not text (UTF-8).") from None
     except OSError as error:

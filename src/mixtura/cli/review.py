@@ -21,6 +21,7 @@ from mixtura.config.config import Config
 from mixtura.config.plan import MixtureSpec, parse_member
 from mixtura.core.errors import ConfigError
 from mixtura.core.text import pluralize_count, to_one_line
+from mixtura.core.text_encoding import decode_text
 from mixtura.core.types import Request, ask
 from mixtura.patterns.review import REVIEW_SCHEMA
 from mixtura.patterns.review_findings import FILE_HEADING
@@ -150,7 +151,7 @@ def _decode_material(raw: bytes, what: str) -> str:
             f"{what} is larger than {most} kB: review it in parts, as in git diff -- src"
         )
     try:
-        text = raw.decode("utf-8-sig")
+        text = decode_text(raw)
     except UnicodeDecodeError:
         text = "\0"
     if "\0" in text:

@@ -20,6 +20,7 @@ from mixtura.config.plan import (
 from mixtura.config.schema import MixtureTable, ProposerTable
 from mixtura.core.errors import ConfigError
 from mixtura.core.text import pluralize_count
+from mixtura.core.text_encoding import decode_text
 from mixtura.core.types import Sampling
 from mixtura.patterns.spec import PatternSpec
 from mixtura.prompts.synthesis import LAYOUTS, Synthesis, limit_length, template
@@ -152,7 +153,7 @@ def _read_synthesis(name: str, value: str, document: toml_document.TomlDocument)
             path, f"synthesis: '{value}' is neither {names} nor the path of a text file"
         )
     try:
-        return template(file.read_text(encoding="utf-8"))
+        return template(decode_text(file.read_bytes()))
     except (ValueError, OSError) as error:
         raise document.error_at(path, f"synthesis: {_file_error(file, error)}") from None
 

@@ -156,3 +156,8 @@ def is_deeper_than(data: Any, most: int) -> bool:
 
 
 _CONTAINER_TYPES = frozenset((dict, list))
+
+
+def describe_decode_error(error: Exception) -> str:
+    """What a decoder's error says, for a sentence that already says that this is not JSON."""
+    return str(error).removeprefix("JSON is malformed: ")

@@ -6,7 +6,6 @@ Every command reads its rows here. What JSON does not allow is refused with the 
 from __future__ import annotations
 
 import bz2
-import codecs
 import gzip
 import json
 import lzma
@@ -25,6 +24,7 @@ import msgspec
 from mixtura.catalog.user_files import expand_home
 from mixtura.core.errors import ConfigError
 from mixtura.core.file_forms import describe_other_form
+from mixtura.core.text_encoding import decode_text
 from mixtura.transport.connection_errors import describe_network_error
 
 T = TypeVar("T")
@@ -34,11 +34,6 @@ SPACE = " \t\r\n"
 """What JSON counts as space. A row ends at a line feed and at nothing else."""
 
 # UTF-32 before UTF-16: the mark of the one begins with that of the other.
-_BYTE_ORDER_MARKS = (
-    (codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF32_LE, "utf-32"),
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"),
-)  # fmt: skip
 _PACKED = (
     (b"\x1f\x8b", gzip.decompress), (b"BZh", bz2.decompress), (b"\xfd7zXZ\0", lzma.decompress),
 )  # fmt: skip
@@ -94,9 +89,8 @@ def read_text(data: str) -> str:
                 raw = unpack(raw)
     except (OSError, EOFError, ValueError, lzma.LZMAError, zlib.error) as error:
         raise ConfigError(f"{data} cannot be read: {error}") from None
-    coding = next((name for mark, name in _BYTE_ORDER_MARKS if raw.startswith(mark)), "utf-8")
     try:
-        return raw.decode(coding)
+        return decode_text(raw)
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         # Text has no zero bytes: a line number would only lead astray.

@@ -18,6 +18,7 @@ from mixtura.batch.prompt_form import ImageReader, PromptForm
 from mixtura.batch.records import Source, find_source
 from mixtura.batch.resume import COMMAND, CREATED, FINISHED, STATE
 from mixtura.core.errors import ConfigError
+from mixtura.core.json_text import describe_decode_error
 from mixtura.core.text import to_one_line
 from mixtura.core.types import Sampling
 from mixtura.storage.batch_journal import BatchJournal
@@ -141,7 +142,8 @@ class FinishedBatch:
                 try:
                     line = msgspec.json.decode(text)
                 except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-                    raise ConfigError(f"{self._label}:{number}: not JSON: {error}") from None
+                    said = describe_decode_error(error)
+                    raise ConfigError(f"{self._label}:{number}: not JSON: {said}") from None
                 if not isinstance(line, dict) or "custom_id" not in line:
                     raise ConfigError(
                         f"{self._label}:{number}: this is not a line of the output of a batch"

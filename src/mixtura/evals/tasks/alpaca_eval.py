@@ -20,6 +20,7 @@ from inspect_ai.solver import Generate, Solver, TaskState, solver
 
 from mixtura.core.errors import ConfigError, RejectedError
 from mixtura.core.model import Model
+from mixtura.core.text_encoding import decode_text
 from mixtura.core.types import Completion, Message, Request, Sampling, ask
 from mixtura.evals import alpaca_leaderboard as official
 from mixtura.evals.alpaca_leaderboard import Annotation, OutputRow
@@ -182,7 +183,7 @@ def _load_template(template: str | None) -> tuple[str | None, str]:
             return None, "Mixtura's own"
         template = str(folder / TEMPLATE)
     try:
-        text = Path(template).read_text(encoding="utf-8")
+        text = decode_text(Path(template).read_bytes())
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{template} cannot be read: {error}") from None
     if missing := {"instruction", "output_1", "output_2"} - set(_PLACE.findall(text)):
