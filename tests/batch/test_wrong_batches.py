@@ -92,7 +92,10 @@ WRONG = {
     "TSV: commas": Wrong(NO_PROMPT, "in.tsv", "id,prompt\n1,a\n"),
     "a spreadsheet": Wrong(("in.xlsx", "--format"), "in.xlsx", b"PK\x03\x04"),
     "a compressed file": Wrong(("in.jsonl.gz", "--format"), "in.jsonl.gz", b"\x1f\x8b"),
-    "compressed, called .jsonl": Wrong(("in.jsonl:1: not JSON: this is packed with gzip",), text=b"\x1f\x8b\x08\xff\n"),
+    "words": Wrong(("in.jsonl:1: not JSON: invalid character",), text="Why?\n"),
+    "compressed, called .jsonl": Wrong(
+        ("in.jsonl:1: not JSON: this is packed with gzip",), text=b"\x1f\x8b\x08\xff\n"
+    ),
     # ---- Parquet
     "Parquet: no such file": _parquet(b"nonsense", said=("in.parquet cannot be read as Parquet",)),
     "Parquet: an empty file": _parquet(b"", said=("in.parquet cannot be read as Parquet",)),
