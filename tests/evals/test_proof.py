@@ -437,6 +437,35 @@ def test_the_report_of_the_results_has_the_rows_of_the_page(name, tmp_path):
     )  # fmt: skip
 
 
+def test_the_readme_has_rows_of_the_page():
+    sections = {part.split("\n")[0]: part for part in PAGE.read_text().split("\n## ")}
+    sections["GSM8K"] = sections["GSM8K, in words"]
+    answers = {
+        "two from each model": "1.5B×2 + 0.5B×2", "four from the 1.5B": "1.5B×4",
+        "two or four from the 1.5B": "1.5B: 2 or 4 answers", "one": "alone",
+    }  # fmt: skip
+    task, seen = "", 0
+    for line in (ROOT / "README.md").read_text().splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if len(cells) != 5 or not re.match(r"[\d.]+$", cells[3]):
+            continue
+        task = cells[0].split("*")[2] if cells[0] else task
+        name = cells[1].partition(":")[0].partition(" by its own")[0]
+        name = name.replace("*the ", "").removesuffix(" alone*")
+        found = [
+            [row[1], row[3].replace("–", "")]
+            for row in map(split_row, sections[task].splitlines())
+            if len(row) > 9 and row[0].startswith(name) and answers[cells[2]] in row[0]
+        ]
+        assert cells[3:] in found, line
+        seen += 1
+    assert seen == 15
+
+
+def split_row(line):
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
 def test_the_page_says_what_the_results_say_and_nothing_else():
     assert PAGE.read_text("utf-8") == build_page(), "`python -m bench.proof table` writes it anew"
 
