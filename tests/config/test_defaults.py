@@ -272,6 +272,94 @@ def test_a_team_where_one_model_belongs_is_refused_with_its_line(body, folder):
     assert "auto-team" in said
 
 
+# ---------------------------------------------------------------- a default of one's own
+
+OWN = """default = "{default}"
+[models.alpha]
+base_url = "http://127.0.0.1:9/v1"
+model = "a"
+[models.beta]
+base_url = "http://127.0.0.1:9/v1"
+model = "b"
+[mixtures.ours]
+layers = [[{{ model = "alpha", samples = 2, persona = "Be brief." }}, "beta"]]
+aggregator = {{ model = "beta", sampling = {{ temperature = 0.1 }} }}
+[mixtures.counted]
+pattern = "vote"
+layers = [["beta", "alpha"]]
+[mixtures.nested]
+layers = [["ours", "beta"]]
+aggregator = "beta"
+[mixtures.own-guard]
+pattern = "guard"
+layers = [["alpha", "beta"]]
+aggregator = "beta"
+[mixtures.detected]
+layers = [["auto-team"]]
+aggregator = "auto"
+[mixtures.around]
+layers = [["rank", "alpha"]]
+aggregator = "beta"
+"""
+KEYS = {"OPENAI_API_KEY": "k", "ANTHROPIC_API_KEY": "k", "OLLAMA_HOST": nobody()}
+DEFAULTS = {
+    "ours": ({"alpha", "beta"}, "beta"),
+    "counted": ({"beta", "alpha"}, "beta"),
+    "nested": ({"ours", "beta"}, "beta"),
+    "alpha": ({"alpha"}, "alpha"),
+}
+
+
+@pytest.mark.parametrize("default", DEFAULTS)
+def test_every_preset_asks_the_models_of_the_configured_default_and_no_one_else(default, folder):
+    config = read(OWN.format(default=default), folder, KEYS)
+    presets = [name for name in config.registry.mixtures if uses_auto(config, name)]
+    members, last = DEFAULTS[default]
+
+    assert {"rank", "guard", "mux", "review", "robust", "tree", "self"} <= set(presets)
+    for name in set(presets) - {"detected", "around"}:
+        assert config.mixture_spec(name).member_names() <= members | {last}, name
+    assert config.mixture_spec("auto").aggregator == last
+    assert config.registry.auto_defaults().why == f"the default mixture is '{default}'"
+
+
+def uses_auto(config, name: str) -> bool:
+    return bool(config.registry.mixtures[name].member_names() & {"auto", "auto-team"})
+
+
+def test_the_team_of_the_default_comes_with_its_draws_personas_and_sampling(folder):
+    config = read(OWN.format(default="ours"), folder, KEYS)
+
+    ((first, second),) = config.mixture_spec("review").layers
+    assert (first.model, first.samples, first.persona) == ("alpha", 2, "Be brief.")
+    assert second.model == "beta"
+    assert config.mixture_spec("tree").answer.temperature == 0.1
+
+
+@pytest.mark.parametrize("default", ["default", "detected", "around", "auto"])
+def test_a_default_that_names_no_models_leaves_them_to_what_is_found(default, folder):
+    config = read(OWN.format(default=default), folder, KEYS)
+
+    assert "OPENAI_API_KEY" in config.registry.auto_defaults().why
+    assert config.build_mixture(config.mixture_spec("rank"))
+
+
+def test_a_mixture_that_someone_called_default_is_followed(folder):
+    text = OWN.replace("mixtures.ours", "mixtures.default").replace('"ours"', '"default"')
+    config = read(text.format(default="default"), folder, KEYS)
+
+    assert config.mixture_spec("rank").member_names() == {"alpha", "beta"}
+
+
+def test_a_guard_without_a_judge_asks_its_own_aggregator_to_compare(folder):
+    config = read(OWN.format(default="detected"), folder, KEYS)
+
+    guard = config.build_mixture(config.mixture_spec("own-guard"))
+
+    assert config.mixture_spec("own-guard").member_names() == {"alpha", "beta"}
+    assert guard.judge.name == "beta"
+
+
 # ---------------------------------------------------------------- the presets
 
 

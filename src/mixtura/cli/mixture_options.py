@@ -154,7 +154,8 @@ def print_choice_reason(
         return ", ".join(format_member(name, number) for name, number in times.items())
 
     rows = [format_layer(layer) for layer in plan.layers]
-    team = ", then ".join([*dict.fromkeys(rows), format_member(plan.aggregator)])
+    last = [format_member(plan.aggregator)] if plan.has_final_model else []
+    team = ", then ".join([*dict.fromkeys(rows), *last])
     print_line(create_console(stderr=True), f"Using {team}: {auto.why}.", "dim")
 
 

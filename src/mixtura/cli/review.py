@@ -16,6 +16,7 @@ from mixtura import cli
 from mixtura.catalog.user_files import expand_home, path_kind, read_user_file
 from mixtura.cli import common
 from mixtura.cli.help_layout import MixturaCommand
+from mixtura.cli.mixture_options import print_choice_reason
 from mixtura.cli.run import RunContext, run_and_show
 from mixtura.config.config import Config
 from mixtura.config.plan import MixtureSpec, parse_member
@@ -88,6 +89,7 @@ def command(
     request = ask(f"{material}\n\n{' '.join(question).strip() or DEFAULT_QUESTION}")
     if dry_run:
         return _print_forecast(config, plan, request, as_json=as_json)
+    print_choice_reason(config, plan, mixture, proposers)
     common.download_embedded(config, plan)
     model = config.build_runnable(plan, max_cost=run.max_cost, deadline=run.deadline)
     if not as_json:

@@ -1,4 +1,4 @@
-"""What `auto` stands for on this machine: the models of a key that is set, or those at hand."""
+"""What `auto` stands for: the default mixture's models, those of a key, or those at hand."""
 
 from __future__ import annotations
 
@@ -9,19 +9,32 @@ from itertools import cycle, islice, zip_longest
 from mixtura.catalog import providers
 from mixtura.catalog.model_strength import find_strength, is_far_weaker, sort_by_strength
 from mixtura.config.embedded_model import embedded_settings
-from mixtura.config.plan import EMBEDDED_MODEL, Environment, parse_member
+from mixtura.config.plan import (
+    AUTO,
+    AUTO_TEAM,
+    EMBEDDED_MODEL,
+    Environment,
+    MemberSpec,
+    MixtureSpec,
+    parse_member,
+)
 from mixtura.core.types import Sampling
 
+SAMPLES_OF_ONE = 3
+"""Proposals of a model that is alone, as where one key is set."""
 MAX_TEAM = 4
 """Proposers of a team across providers: more cost more and wait for the slowest."""
 
 
 class AutoDefaults:
-    """What this machine has, when nothing is configured: a key, Ollama, or the embedded model."""
+    """
+    The models of the default mixture; where none is configured, what this machine has: a key,
+    Ollama, or the embedded model.
+    """
 
     def __init__(
         self,
-        team: Sequence[str],
+        team: Sequence[str | MemberSpec],
         aggregator: str,
         why: str,
         drafts: Sampling | None = None,
@@ -32,7 +45,9 @@ class AutoDefaults:
         is_across: bool = False,
     ) -> None:
         self.team = tuple(
-            replace(parse_member(name), sampling=drafts or Sampling(), persona=persona)
+            name
+            if isinstance(name, MemberSpec)
+            else replace(parse_member(name), sampling=drafts or Sampling(), persona=persona)
             for name in team
         )
         self.pattern = pattern
@@ -46,6 +61,33 @@ class AutoDefaults:
     @property
     def is_embedded(self) -> bool:
         return self.aggregator == EMBEDDED_MODEL
+
+
+def use_default_mixture(plan: MixtureSpec) -> AutoDefaults:
+    """
+    The proposers of the first layer of *plan*, the configured default, and the model of its last
+    step; its first proposer where that is no model. One model alone proposes three times.
+    """
+    rows = plan.layers or ((MemberSpec(plan.aggregator, samples=SAMPLES_OF_ONE),),)
+    team = [replace(seat, path=()) for seat in rows[0]]
+    last = plan.aggregator if plan.has_final_model else team[0].model
+    why = f"the default mixture is '{plan.name}'"
+    # What a judge is asked with is not how an answer is written.
+    answer = Sampling() if plan.pattern.spec.kind.proposals_answer else plan.answer
+    return AutoDefaults(team, last, why, answer=answer)
+
+
+def reaches_auto(plan: MixtureSpec, mixtures: Mapping[str, MixtureSpec]) -> bool:
+    """Whether a member of *plan*, or of one of the *mixtures* in it, is `auto` or `auto-team`."""
+    seen: set[str] = set()
+    names = plan.member_names()
+    while names:
+        if names & {AUTO, AUTO_TEAM}:
+            return True
+        seen |= names
+        inside = [mixtures[name].member_names() for name in names if name in mixtures]
+        names = set[str]().union(*inside) - seen
+    return False
 
 
 def find_provider_keys(environ: Environment) -> dict[str, str]:

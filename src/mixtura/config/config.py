@@ -85,7 +85,7 @@ class Config:
         """Knows what is never to be shown: keys in the environment, logins, secret headers."""
         register_secrets(self.redactor.values)
         self.serve = self.settings.serve
-        self.default = self.settings.default
+        self.default = self.registry.default = self.settings.default
         self.default_names = {DEFAULT: self.default} if _default_is_ours(self.registry) else {}
         """What `default` means: the configured default, unless someone made a mixture of it."""
         self.store = self.open_store()

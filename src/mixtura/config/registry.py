@@ -16,7 +16,13 @@ from mixtura.catalog import downloads, local_models, providers
 from mixtura.catalog.command_tools import command_tools, split_command_name
 from mixtura.catalog.user_files import expand_home
 from mixtura.config import toml_document
-from mixtura.config.auto_defaults import AutoDefaults, detect_defaults, find_provider_keys
+from mixtura.config.auto_defaults import (
+    AutoDefaults,
+    detect_defaults,
+    find_provider_keys,
+    reaches_auto,
+    use_default_mixture,
+)
 from mixtura.config.local_council import NOT_LOOKED, find_council
 from mixtura.config.mistakes import Mistakes
 from mixtura.config.mixture_plans import MixturePlans
@@ -80,6 +86,19 @@ def _read_preset(name: str, document: toml_document.TomlDocument) -> MixtureSpec
     return plan
 
 
+def _is_preset(plan: MixtureSpec) -> bool:
+    return plan.where is not None and plan.where.source == PRESETS_SOURCE
+
+
+def _default_mixture(default: str, mixtures: MixturePlans) -> MixtureSpec | None:
+    """The mixture or model *default*, if someone chose it and named its models without `auto`."""
+    own = mixtures.get(DEFAULT)
+    plan = own if own is not None and not _is_preset(own) else None
+    if plan is None and default not in (DEFAULT, AUTO):
+        plan = mixtures.get(default) or MixtureSpec(default, (), default)
+    return plan if plan and not reaches_auto(plan, mixtures) else None
+
+
 class NameRegistry:
     """The models and mixtures that are configured, and the meaning of every other name."""
 
@@ -90,6 +109,7 @@ class NameRegistry:
         self.mixtures = MixturePlans()
         self.redactor = Redactor(self.known_secrets())
         """Knows keys in the environment, and what ``learn_secrets`` found in the tables."""
+        self.default = DEFAULT  # what the configuration names as its default
         self._auto: AutoDefaults | None = None
         self.use_commands = _read_use_commands(environ)
         """Whether `auto` may use command-line tools; None where nobody said."""
@@ -258,7 +278,9 @@ class NameRegistry:
         raise ConfigError(self.unknown_name_message(name))
 
     def auto_defaults(self) -> AutoDefaults:
-        """The models that `auto` stands for on this machine, and why; detected once."""
+        """The models that `auto` stands for, and why: of the default mixture, or detected once."""
+        if (plan := _default_mixture(self.default, self.mixtures)) is not None:
+            return use_default_mixture(plan)
         if self._auto is None:
             self._auto = _detect_auto(self.environ, self.models_folder, self.use_commands)
         return self._auto
@@ -281,13 +303,10 @@ class NameRegistry:
             plan, layers=layers, aggregator=aggregator, fallbacks=fallbacks, answer=answer,
             pattern=replace(plan.pattern, settings=settings),
         )  # fmt: skip
-        ours = plan.where is not None and plan.where.source == PRESETS_SOURCE
-        if auto.pattern and ours and plan.name == DEFAULT:
+        if auto.pattern and _is_preset(plan) and plan.name == DEFAULT:
+            choice = PatternChoice.of(auto.pattern)
             filled = replace(
-                filled,
-                aggregator=auto.pattern,
-                pattern=PatternChoice.of(auto.pattern),
-                pattern_with_aggregator=plan.pattern,
+                filled, aggregator=choice.kind, pattern=choice, pattern_with_aggregator=plan.pattern
             )
         check_quorum(filled)
         return filled

@@ -124,7 +124,8 @@ class Guard(Pattern):
 class GuardSettings(msgspec.Struct, frozen=True):
     """The settings of `Guard` in a file."""
 
-    judge: str = "auto"
+    judge: str = ""
+    """The model that compares; by default the aggregator, so that nobody else reads the answers."""
     member: str = ""
 
 
@@ -135,16 +136,20 @@ def _check_draws(settings: GuardSettings, draws: Mapping[str, int]) -> None:
 
 
 def _build(parts: PatternParts) -> Guard:
+    judge = parts.models.get("judge") or parts.aggregator().model
     try:
-        guard = parts.build_aggregated(
-            Guard, judge=parts.models["judge"], member=parts.settings.member
-        )
+        guard = parts.build_aggregated(Guard, judge=judge, member=parts.settings.member)
     except ValueError as error:
         raise ConfigError(f"{parts.name}: {error}", key="member") from None
     *before, last = guard.layers
     if last.learned:  # without its answer there is nothing that guards
         last = replace(last, learned=last.learned.waiting_for(guard.guarded_member))
     return guard.with_layers((*before, last))
+
+
+def _describe_final_step(settings: GuardSettings) -> str:
+    who = settings.judge or "the same model"
+    return f"the aggregator; then {who} compares its answer with the best member's"
 
 
 PATTERN = PatternSpec(
@@ -157,7 +162,7 @@ PATTERN = PatternSpec(
     model_settings=("judge",),
     takes_fallbacks=True,
     check_draws=_check_draws,
-    final_step="the aggregator; then {judge} compares its answer with the best member's",
+    describe_final_step=_describe_final_step,
     role="aggregator",
     action="writes an answer that a judge compares with the best member's",
     count_final_layers=lambda settings, proposals: 2,  # noqa: ARG005
