@@ -78,7 +78,7 @@ def test_lines_with_a_call_and_its_result_are_examples(line, result):
          Example("('a, b', [1, 2], )", "('b', False)")),
         ("f(s, c)", "With s = 'a, b' the result should be 3", None),
         ("f(n)", "If n = 2 + 3, it returns 4", None),
-        ("f(n: int) -> int", "Input: 3\n    Output: (1, 2)\n    Explanation: 4",
+        ("f(n: int) -> tuple", "Input: 3\n    Output: (1, 2)\n    Explanation: 4",
          Example("(3, )", "(1, 2)")),
         ("f(grid, size)", "Input:\n  grid : [[0], [1]]\n  size : 2\nOutput: 5",
          Example("([[0], [1]], 2, )", "5")),
@@ -163,6 +163,121 @@ def test_a_result_may_be_json_and_what_comes_after_an_empty_one_is_none(words, r
 )
 def test_every_example_of_a_line_is_read_and_no_part_of_a_longer_term(line, numbers):
     assert read_examples(line, "f") == [Example(f"({n}, )", str(n * n)) for n in numbers]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "f(2) returns 5 instead of 4",
+        "f(2) returns 5 but should return 4",
+        "Currently f(2) returns 5. That should be 4.",
+        "Why does f(2) return 5?",
+        "f(2) -> 5 (wrong)",
+        "For n = 2 my code returns 5",
+        "For n = 2 it must not return 5",
+        "Input: 2\nActual output: 5",
+        "f(2) == 4\nf(2) == 5",
+        "f(2) returns 5 or 4",
+        "f(2) returns 5, for example",
+        "f(2) = 5 × 4 = 20",
+        "f(2) = 5 choose 4",
+        "f(2) -> 5 -> 4",
+        "f(2) = 0.5...",
+        "f(2) returns 5 lists",
+        "f(2) returns 5 to 7",
+        "f(2) -> 0b101",
+        "2 * f(2) == 5",
+        "Input: 2\nOutput: 5 4 3",
+        "Input: 2\nOutput:\n5\n4\n3",
+        "Input: 2 1\nOutput: 5",
+        "Input:\n2\n1 2\nOutput: 5",
+        "Input: {1, 2}\nOutput: 5",
+        'Input: {"n": 2}\nOutput: 5',
+        "Input: 9\nExplanation: n = 2 -> 5",
+        "Input: 2\nOutput: 5\nReturn any of the answers.",
+        ">>> f(2)\n5\n4\n3",
+        ">>> f(2)  # doctest: +SKIP\n5",
+        ">>> f(2)  # doctest: +ELLIPSIS\n'5...'",
+    ],
+)
+def test_a_result_that_is_wrong_or_part_of_another_one_is_no_example(line):
+    assert read_examples(f"def f(n):\n\n{line}\n", "f") == []
+
+
+@pytest.mark.parametrize(
+    ("line", "result"),
+    [
+        ("f(2) should return 4 but returns 5", "4"),
+        ("f(2) returns 4, as expected. f(3) should return 9.", "4"),
+        ("Input: 2\nActual output: 5\nExpected output: 4", "4"),
+        ("f(2) returns 4 because 2 is even", "4"),
+        ("f(2) = 4 (2 + 2)", "4"),
+        ("f(2) returns 5\nassert(f(2) == 4)", "4"),
+        ("1. f(2) == 4", "4"),
+        ("- f(2) == 4", "4"),
+        ("Input: 2\nOutput: 4\nExplanation: 2 + 2", "4"),
+    ],
+)
+def test_words_around_an_example_that_do_not_change_it_leave_it_one(line, result):
+    found = read_examples(f"def f(n):\n\n{line}\n", "f")
+
+    assert Example("(2, )", result) in found
+    assert all(one.result != "5" for one in found)
+
+
+@pytest.mark.parametrize(
+    ("head", "words"),
+    [
+        ("f(head: Optional[ListNode]) -> int", "Input: [1, 2]\nOutput: 3"),
+        ("f(lists: List[ListNode | None]) -> int", "Input: [[1], [2]]\nOutput: 3"),
+        ("f(n: int) -> 'TreeNode'", "Input: 1\nOutput: [2]"),
+        ("f(s: str) -> int", "Input: 123\nOutput: 6"),
+        ("f(n: int) -> list[str]", "f(1) == [2]"),
+        ("f(n: int) -> bool", "f(1) gives 1"),
+        ("f(n, *, k)", "Input: n = 1, k = 2\nOutput: 3"),
+        ("f(n, *more)", "Input: n = 1\nOutput: 3"),
+        ("f(n) -> None", "Input: n = 1\nOutput: 3\nf() == 3\nf([1]) is None"),
+    ],
+)
+def test_values_that_the_head_rules_out_are_no_example(head, words):
+    if head == "f(n) -> None":  # what is changed has to be something that can be
+        found = read_examples(f"def {head}:\n\n{words}\n", "f")
+        assert [one.comparison for one in found] == ["changed argument"]
+        return
+    assert read_examples(f"def {head}:\n\n{words}\n", "f") == []
+
+
+@pytest.mark.parametrize(
+    ("head", "example"),
+    [
+        ("f(a: List[float], /, b: 'str | None' = None) -> Union[int, str]", "([1, 2], 'x', )"),
+        ("f(a: Grid, b: T) -> typing.Optional[Literal[3]]", "([1, 2], 'x', )"),
+        ("f(a: Sequence[int], b: Annotated[str, 'a text'], *, k=1) -> float", "([1, 2], 'x', )"),
+    ],
+)
+def test_values_that_the_head_allows_are_examples(head, example):
+    question = f"Grid = list[int]\n\ndef {head}:\n\nInput: a = [1, 2], b = 'x'\nOutput: 3\n"
+
+    assert read_examples(question, "f") == [Example(example, "3")]
+
+
+def test_calls_of_a_class_are_no_example_of_its_last_method():
+    head = "class Queue:\n    def __init__(self):\n    def push(self, one) -> None:\n"
+
+    assert read_examples(f'{head}\nInput:\n["Queue", "push"]\n[[], [1]]\nOutput: []', "push") == []
+
+
+def test_a_question_of_any_size_is_read_soon():
+    for part in (
+        "f() ",
+        "f(",
+        "f(2) == [",
+        "f(2) is 4 but ",
+        "n = 2 returns [",
+        "Input: [ Output: [",
+    ):
+        for text in (part * 20_000, f"{part * 100}\n" * 200):
+            assert len(read_examples(f"def f(n):\n{text}", "f")) <= MAX_EXAMPLES
 
 
 @pytest.mark.parametrize(
@@ -258,3 +373,35 @@ def test_a_call_that_raises_is_an_example_that_does_not_hold():
     exec(make_test([Example("(0, )", "1"), Example("(2, )", "0.5")]), names)
 
     assert names["check"](lambda n: 1 / n) == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("question", "right", "wrong"),
+    [
+        (
+            "def f(items: List[int]) -> None:\n\nInput: items = [2, 1]\nOutput: [1, 2]\n",
+            lambda items: items.sort(),
+            lambda items: items.append(3),
+        ),
+        (
+            "Sort it in place.\ndef f(items):\n\nf([2, 1]) -> [1, 2]\n",
+            lambda items: items.sort(),
+            lambda items: None,
+        ),
+        (
+            "Return the groups in any order.\ndef f(n):\n\nf(1) == [['b'], ['a', 'c']]\n",
+            lambda n: [["c", "a"], ["b"]],
+            lambda n: [["c"], ["a", "b"]],
+        ),
+        (
+            "def f(n):\n\nf(1) == [0.3, {'a': 0.6}]\n",
+            lambda n: [0.1 + 0.2, {"a": 0.2 * 3}],
+            lambda n: [0.3, {"a": 0.7}],
+        ),
+    ],
+)
+def test_programs_that_do_what_is_asked_pass(question, right, wrong):
+    for program, passes in ((right, True), (wrong, False)):
+        names: dict = {}
+        exec(make_test(read_examples(question, "f")), names)
+        assert names["check"](program) == [passes]

@@ -1,10 +1,13 @@
-"""Programs whose answer is a method, as sites of programming tasks ask for: `class Solution`."""
+"""
+Programs whose answer is a method, as sites of programming tasks ask for (`class Solution`), or has
+to be awaited.
+"""
 
 from __future__ import annotations
 
 import re
 
-from mixtura.programs.code_blocks import class_with_method, defines_name
+from mixtura.programs.code_blocks import class_with_method, defines_name, is_async
 
 _FUTURE = re.compile(r"(?:from __future__ import [^\n]*+\n)*")
 # What such sites import for every program. Annotations are not evaluated: they name classes of the
@@ -18,12 +21,38 @@ from functools import *
 """
 
 
+# The sandbox has no sockets, which every loop of asyncio's own begins with.
+_RUN_TO_END = """
+def {name}(*arguments, _awaited={name}):
+    import asyncio, time
+    awaited = _awaited(*arguments)
+    if asyncio._get_running_loop() is not None:  # it calls itself
+        return awaited
+    class Waiter:
+        def select(self, timeout):
+            time.sleep(timeout or 0)
+            return ()
+        def close(self):
+            pass
+    class Loop(asyncio.BaseEventLoop):
+        def __init__(self):
+            super().__init__()
+            self._selector = Waiter()
+        def _process_events(self, events):
+            pass
+    return Loop().run_until_complete(awaited)
+"""
+
+
 def call_as_function(program: str, name: str) -> str:
     """
     *program* with a function *name* that calls the method of that name on a new object of its
-    class; the same program where *name* stands at its top, or no class has such a method.
+    class, and waits for one that is ``async``; the same program where *name* is a plain function
+    at its top, or no class has such a method.
     """
-    if defines_name(program, name) or (owner := class_with_method(program, name)) is None:
+    if defines_name(program, name):
+        return f"{program}\n{_RUN_TO_END.format(name=name)}" if is_async(program, name) else program
+    if (owner := class_with_method(program, name)) is None:
         return program
     future = _FUTURE.match(program)
     first = future[0] if future else ""  # nothing else may stand before these
