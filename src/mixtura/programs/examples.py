@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from mixtura.programs.function_heads import FunctionHead, read_head
 from mixtura.programs.literals import (
@@ -18,6 +18,16 @@ from mixtura.programs.literals import (
     join_arguments,
 )
 from mixtura.programs.python_syntax import read_literal
+from mixtura.programs.remarks import (
+    ANY_ANSWER,
+    ANY_ORDER,
+    IN_PLACE,
+    is_unwanted,
+    lines_reject,
+)
+
+if TYPE_CHECKING:
+    import doctest
 
 MAX_EXAMPLES = 50
 """Examples of one text that are used."""
@@ -37,31 +47,6 @@ _OUTPUT_WORDS = (
     r"\b(?:should|must|will)\s+(?:return|equal)|\breturns?\b|(?<!=)=++>|(?<!-)-++>|→|➞|⇒",
 )
 """What stands before an output; the first ones say so more clearly."""
-# A result that is wrong, that may come or that does not come is none to hold programs to.
-_UNWANTED_BEFORE = re.compile(
-    r"(?:\b(?:why|currently|actual(?:ly)?|wrong(?:ly)?|incorrect(?:ly)?|instead\s+of|does|did"
-    r"|could|might|bug(?:gy)?|fails?|broken|my\s+\w+|(?:should|must|expected)\b[^.;!?]*\bbut)\b[^.;!?]*"
-    r"|\b(?:not|never|cannot)[ \t]+|n['’]t[ \t]+)\Z",
-    re.IGNORECASE,
-)
-_UNWANTED_BEHIND = re.compile(
-    r"\b(?:instead|wrong(?:ly)?|incorrect(?:ly)?|rather\s+than|bug|ought|supposed|must\s+be"
-    r"|(?<!as )expected|should\s+[a-z])",
-    re.IGNORECASE,
-)
-_CONTEXT = 150
-"""Characters before and behind an example that can say that it is none."""
-_ANY_ORDER = re.compile(
-    r"\b(?:return|answer|output|result)(?!ed)[^.\n]{0,80}\bin\s+any\s+order\b"
-    r"|\border\s+(?:of\s+the\s+\w+\s+)?(?:does\s+not|doesn['’]t|is\s+not)\s+(?:matter|important)",
-    re.IGNORECASE,
-)
-_ANY_ANSWER = re.compile(
-    r"\breturn\s+any\s+(?:of|one|valid|possible|such|answer|solution)\b|\bany\s+(?:of\s+them|valid\s+\w+)"
-    r"\s+(?:is|are|will\s+be)\s+(?:fine|ok|accepted|valid)|\balso\s+(?:a\s+)?(?:valid|correct|accepted)\b",
-    re.IGNORECASE,
-)
-_IN_PLACE = re.compile(r"\b(?:not|n['’]t)\s+return\s+anything\b|\bin[- ]place\b", re.IGNORECASE)
 _EXPLANATION = re.compile(r"[\s>*`#-]*explanation\b", re.IGNORECASE)
 _STEP = re.compile(r"[\s>*`#-]*(?:step|iteration|trace)\b", re.IGNORECASE)
 _LIST_MARK = re.compile(r"\A(?:[-*•]|\d{1,2}[.)])\s+")
@@ -111,25 +96,27 @@ def read_examples(question: str, function: str) -> list[Example]:
     head = read_head(question, function)
     stated = [*_read_doctests(question, literals), *_read_asserts(question, literals)]
     told: list[Example] = []
-    if not _ANY_ANSWER.search(question):
+    if not ANY_ANSWER.search(question):
         told += _read_lines(question, literals)
         told += _read_inputs(question, head, literals) if head and head.names else ()
     in_place = head is not None and (
-        head.returns_nothing or (head.result is None and bool(_IN_PLACE.search(question)))
+        head.returns_nothing or (head.result is None and bool(IN_PLACE.search(question)))
     )
-    comparison: Comparison = "any order" if _ANY_ORDER.search(question) else "equal"
+    comparison: Comparison = "any order" if ANY_ORDER.search(question) else "equal"
     told = [
         one._replace(comparison="changed argument" if in_place else comparison)
         for one in told
         if head is None or _fits_head(one, head, in_place)
     ]
-    found = dict.fromkeys([*stated, *told])
-    results = Counter(one.arguments for one in found)
     # Of two results of one call none is known to be right; what is written as code counts more.
-    surer = Counter(one.arguments for one in dict.fromkeys(stated))
-    kept = [one for one in found if results[one.arguments] == 1]
-    kept += [one for one in dict.fromkeys(stated) if surer[one.arguments] == 1 and one not in kept]
+    stated, found = list(dict.fromkeys(stated)), list(dict.fromkeys([*stated, *told]))
+    kept = {*_with_one_result(stated), *_with_one_result(found)}
     return [one for one in found if one in kept][:MAX_EXAMPLES]
+
+
+def _with_one_result(examples: Sequence[Example]) -> list[Example]:
+    results = Counter(one.arguments for one in examples)
+    return [one for one in examples if results[one.arguments] == 1]
 
 
 def _fits_head(example: Example, head: FunctionHead, in_place: bool) -> bool:
@@ -209,8 +196,10 @@ def _read_doctests(question: str, literals: LiteralReader) -> Iterator[Example]:
         examples = doctest.DocTestParser().get_examples(question)
     except ValueError:  # prompts that are not followed by a space
         return
-    for example in islice(examples, MAX_CALLS):
-        if example.options.get(doctest.SKIP):
+    lines = question.splitlines()
+    rejected = _rejected_sessions(lines, examples[:MAX_CALLS], literals.function)
+    for number, example in enumerate(examples[:MAX_CALLS]):
+        if number in rejected or example.options.get(doctest.SKIP):
             continue
         if not example.want.strip() and "=" in example.source:  # the result stands in the call
             yield from literals.read_comparison(example.source)
@@ -228,6 +217,28 @@ def _read_doctests(question: str, literals: LiteralReader) -> Iterator[Example]:
                 yield Example(arguments, result)
 
 
+def _rejected_sessions(
+    lines: Sequence[str], examples: Sequence[doctest.Example], function: str
+) -> set[int]:
+    """Which examples, of a session outside of a docstring, the words around it call wrong."""
+    rejected: set[int] = set()
+    session: list[int] = []
+    for number, example in enumerate(examples):
+        if example.indent:
+            continue
+        session.append(number)
+        end = example.lineno + example.source.count("\n") + example.want.count("\n")
+        following = examples[number + 1] if number + 1 < len(examples) else None
+        if following and following.lineno <= end + 1 and not following.indent:
+            continue
+        # Words right below a result are taken for a part of it.
+        shown = end - max(0, example.want.count("\n") - 1)
+        if lines_reject(lines, examples[session[0]].lineno, shown, function):
+            rejected.update(session)
+        session.clear()
+    return rejected
+
+
 def _read_asserts(question: str, literals: LiteralReader) -> Iterator[Example]:
     for line in question.splitlines():
         if line.lstrip().startswith(("assert ", "assert(")):
@@ -236,8 +247,8 @@ def _read_asserts(question: str, literals: LiteralReader) -> Iterator[Example]:
 
 def _read_lines(question: str, literals: LiteralReader) -> Iterator[Example]:
     begins = re.compile(rf"(?<![\w.>])(?:\w+\(\)\.)?{re.escape(literals.function)}\(")
-    looked_at = 0
-    for line in question.splitlines():
+    looked_at, lines = 0, question.splitlines()
+    for at, line in enumerate(lines):
         if line.lstrip().startswith((">>>", "def ", "assert ", "assert(")):
             continue
         places = list(islice(begins.finditer(line), MAX_CALLS - looked_at))
@@ -252,24 +263,17 @@ def _read_lines(question: str, literals: LiteralReader) -> Iterator[Example]:
             end = begin.end() - 1 + length if length else len(line)
             if (words := _RESULT_WORDS.match(line, end)) is None:
                 continue
-            behind = line[words.end() :]
-            following = places[number + 1].start() if number + 1 < len(places) else len(line)
-            if not words["wanted"] and _is_unwanted(
-                line[: begin.start()], line[words.end() : following]
-            ):
-                continue
             arguments = literals.read_call(line[begin.start() : end])
             if arguments is None:
                 continue
-            if (result := literals.read_longest(behind)) is not None:
+            if (result := literals.read_longest(line[words.end() :])) is None:
+                continue
+            following = places[number + 1].start() if number + 1 < len(places) else len(line)
+            if words["wanted"] or not (
+                is_unwanted(line[: begin.start()], line[words.end() : following])
+                or lines_reject(lines, at, at + 1, literals.function)
+            ):
                 yield Example(arguments, result)
-
-
-def _is_unwanted(before: str, behind: str) -> bool:
-    """Whether the words around an example say that the result is not the right one."""
-    return bool(
-        _UNWANTED_BEFORE.search(before[-_CONTEXT:]) or _UNWANTED_BEHIND.search(behind[:_CONTEXT])
-    )
 
 
 def _read_inputs(question: str, head: FunctionHead, literals: LiteralReader) -> Iterator[Example]:
@@ -285,7 +289,7 @@ def _read_inputs(question: str, head: FunctionHead, literals: LiteralReader) -> 
         for words in _OUTPUT_WORDS:
             if end := re.compile(words, re.IGNORECASE).search(line, begin.end()):
                 inputs, output = line[begin.start() : end.start()], line[end.end() :]
-                if not _is_unwanted(line[: end.start()], output):
+                if not is_unwanted(line[: end.start()], output):
                     yield from _read_pair(inputs, output, question, head.names, literals)
                 break
     for inputs, output in _input_blocks(question, literals):
@@ -308,6 +312,10 @@ _BRACKET = re.compile(r"\\([\[\]])(?=[^\"']*$)", re.MULTILINE)
 _MAX_INPUT_CHARS = 2000
 
 
+_EXPECTED = re.compile(
+    rf"{_MARKS}>?[ \t-]*Expected(?:[ \t]+\w+)?{_MARKS}:{_MARKS}(.*)", re.IGNORECASE
+)
+"""Below a failed test's output."""
 _NEXT_LABEL = re.compile(
     r"(?:explanation|note|constraints?|examples?|pass|return)\Z", re.IGNORECASE
 )
@@ -329,7 +337,9 @@ def _input_blocks(question: str, literals: LiteralReader) -> Iterator[tuple[str,
         output, _, below = question[end.end() :].partition("\n")
         if inputs and output:
             at = end.end() + len(output)
-            if not _is_more_output(below.partition("\n")[0], literals):
+            if expected := _EXPECTED.match(below):
+                yield inputs, expected[1]
+            elif not _is_more_output(below.partition("\n")[0], literals):
                 yield inputs, output
 
 
