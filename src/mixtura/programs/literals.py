@@ -30,6 +30,7 @@ _UNIT = re.compile(
     re.IGNORECASE,
 )
 """The word behind a number that counts or measures something: 2 lists, 3.5 km, 5 choose 2."""
+_DOCSTRING_END = re.compile(r'"""|\'\'\'')
 _OTHER_BASE = re.compile(r"-?0[box]", re.IGNORECASE)
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?(?![\w.]*\w|,\d{3}\b)|(?:True|False|None)\b")
 _WORDS_FOR_VALUES = {"true": "True", "false": "False", "null": "None", "none": "None"}
@@ -157,6 +158,7 @@ class LiteralReader:
     def read_longest(self, text: str) -> str | None:
         """The longest value at the beginning of *text*: behind it words may follow."""
         text = text.strip().strip("`").strip()
+        text = _DOCSTRING_END.split(text, 1)[0] or text
         has_marks = text.startswith(_OPENINGS)
         text = text[: 500 if has_marks else 100]
         if has_marks and closing_end(text) is None:

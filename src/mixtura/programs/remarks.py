@@ -7,13 +7,15 @@ from collections.abc import Sequence
 
 # A result that is wrong, that may come or that does not come is none to hold programs to.
 _UNWANTED_BEFORE = re.compile(
-    r"(?:\b(?:why|currently|actual(?:ly)?|wrong(?:ly)?|incorrect(?:ly)?|instead\s+of|does|did"
+    r"(?:\b(?:why|not\s+true|false\s+that|currently|actual(?:ly)?|wrong(?:ly)?"
+    r"|incorrect(?:ly)?|instead\s+of|does|did"
     r"|could|might|bug(?:gy)?|fails?|broken|my\s+\w+|(?:should|must|expected)\b[^.;!?]*\bbut)\b[^.;!?]*"
     r"|\b(?:not|never|cannot)[ \t]+|n['’]t[ \t]+)\Z",
     re.IGNORECASE,
 )
 _UNWANTED_BEHIND = re.compile(
     r"\b(?:instead|wrong(?:ly)?|incorrect(?:ly)?|rather\s+than|bug|ought|supposed|must\s+be"
+    r"|is\s+(?:false|untrue|not\s+true)"
     r"|(?<!as )expected|should\s+[a-z])|错|錯|应该|應該|应为|而不是",
     re.IGNORECASE,
 )
