@@ -25,6 +25,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "ordereddict": (dict,), "counter": (dict,), "array": (list,),
     "sequence": (list, tuple, str), "iterable": _LISTS, "collection": _LISTS, "container": _LISTS,
 }  # fmt: skip
+_KINDS_OF_TYPES = frozenset({"sequence", "iterable", "collection", "container"})
 _ANYTHING = frozenset({"any", "object", "literal", "hashable", "sized", "self"})
 
 
@@ -48,8 +49,10 @@ class FunctionHead(NamedTuple):
         return all(map(self._fits, self.annotations, values))
 
     def may_return(self, value: Any) -> bool:
-        """Whether the result may be *value*; None may stand for what there is not."""
-        return self._fits(self.result, value)
+        """Whether the result may be *value*, of just that type; None may be what is missing."""
+        return _last_name(self.result).lower() not in _KINDS_OF_TYPES and self._fits(
+            self.result, value
+        )
 
     def _fits(self, annotation: ast.expr | None, value: Any) -> bool:
         try:
@@ -89,6 +92,13 @@ def read_head(question: str, function: str) -> FunctionHead | None:
     return None
 
 
+def _last_name(annotation: ast.expr | None) -> str:
+    """``List`` of ``typing.List[int]``."""
+    if isinstance(annotation, ast.Subscript):
+        annotation = annotation.value
+    return getattr(annotation, "id", "") or getattr(annotation, "attr", "")
+
+
 def _value_fits(annotation: ast.expr | None, value: Any, aliases: Collection[str]) -> bool:
     if annotation is None or value is None:
         return True
@@ -105,7 +115,7 @@ def _value_fits(annotation: ast.expr | None, value: Any, aliases: Collection[str
         inside = annotation.slice
         inner = inside.elts if isinstance(inside, ast.Tuple) else [inside]
         annotation = annotation.value
-    name = getattr(annotation, "id", "") or getattr(annotation, "attr", "")
+    name = _last_name(annotation)
     if not name or name in aliases or (len(name) == 1 and name.isupper()):
         return True
     name = name.lower()

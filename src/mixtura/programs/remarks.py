@@ -32,16 +32,19 @@ ANY_ANSWER = re.compile(
     re.IGNORECASE,
 )
 IN_PLACE = re.compile(r"\b(?:not|n['’]t)\s+return\s+anything\b|\bin[- ]place\b", re.IGNORECASE)
+# Lines around one may also speak of the task: only what is plain counts there.
 _WRONG_ABOVE = re.compile(
-    r"\b(?:(?:i|we)\s+(?:get|got|see)|wrong(?:ly)?|incorrect(?:ly)?|bugs?|buggy|currently|actual(?:ly)?"
-    r"|why|instead|at\s+the\s+moment)\b|错|錯|目前",
+    r"\b(?:(?:i|we)\s+(?:get|got|see)|currently|at\s+the\s+moment|bugs?|buggy"
+    r"|(?:wrong|incorrect|actual|current)\s+(?:result|output|answer|value|behaviou?r)s?"
+    r"|(?:is|are|goes|seems|looks)\s+(?:wrong|incorrect|broken))\b|\A\W*why\b|错误|錯誤|目前",
     re.IGNORECASE,
 )
 _WRONG_BELOW = re.compile(
-    r"\b(?:instead|wrong(?:ly)?|incorrect(?:ly)?|rather\s+than|bug|(?:i|we)\s+expect\w*)\b"
-    r"|\A\W*expected\b|错|錯|应该是|應該是|而不是"
-    r"|\b(?:it|this|that|which|but|answer|result|output)\s+(?:should|must)\s+(?:be|return|give|print|have\s+\w+)\s+[`*]*"
-    r"(?:[-\d\"'\[({]|(?:true|false|none)\b)",
+    r"\A\W*(?:expected|instead\s+of|rather\s+than|wrong|incorrect|but\s+(?:i|we|it|that|this|the))\b"
+    r"|\b(?:(?:is|are|seems|looks)\s+(?:wrong|incorrect|a\s+bug)|(?:i|we)\s+expect\w*)\b"
+    r"|错误|錯誤|应该是|應該是|而不是"
+    r"|\b(?:it|this|that|which|but|answer|result|output)\s+(?:should|must)\s+(?:be|return|give|print"
+    r"|have\s+\w+)\s+[`*]*(?:[-\d\"'\[({]|(?:true|false|none)\b)",
     re.IGNORECASE,
 )
 _NO_WORDS = re.compile(r"[\s>`~]*(?:python3?|py|text)?\s*\Z")
