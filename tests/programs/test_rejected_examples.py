@@ -123,6 +123,18 @@ def test_calls_of_a_class_are_no_example_of_its_last_method():
     assert read_examples(f'{head}\nInput:\n["Queue", "push"]\n[[], [1]]\nOutput: []', "push") == []
 
 
+@pytest.mark.parametrize("depth", [190, 198, 199, 200, 201])
+def test_a_value_that_no_test_can_hold_takes_nothing_from_the_other_examples(depth):
+    deep = "[" * depth + "]" * depth
+    lines = [f"f({deep}) == 1", f"f(2) == {deep}", f"Input: {deep}\nOutput: 1", "f(3) == 4"]
+    found = read_examples("\n".join(["def f(n):", *lines]), "f")
+
+    names: dict = {}
+    exec(make_test(found), names)
+    assert Example("(3, )", "4") in found
+    assert names["check"](lambda n: 4).count(True) == 1
+
+
 def test_a_question_of_any_size_is_read_soon():
     for part in (
         "f() ",

@@ -70,8 +70,9 @@ class LiteralReader:
         try:
             value: Any = _read_value(text)
             written = repr(value)
-            # An infinite number is written as a name, which no program knows.
-            again: Any = read_literal(written)
+            # An infinite number is written as a name, which no program knows. In a test a value
+            # stands in further brackets, of which Python takes 200.
+            again: Any = read_literal(f"(((({written}))))")
         except (*NOT_PYTHON, TypeError):
             return None
         return written if again == value and value is not Ellipsis else None
