@@ -125,6 +125,11 @@ async def f(items):
             "def f(items):\n    items.pop()",
         ),
         (
+            "class Solution:\n    async def f(self, items)",
+            "class Solution:\n    async def f(self, items):\n        return sorted(items)",
+            "def f(items):\n    return items",
+        ),
+        (
             "async def f(items)",
             SLOW_SORT,
             "async def f(items):\n    return items",

@@ -276,13 +276,6 @@ def defines_name(text: str, name: str) -> bool:
     return any(name in _defined_names(part) for part in tree.body)
 
 
-def is_async(text: str, name: str) -> bool:
-    """Whether *name* at the top of a program is a function that has to be awaited."""
-    tree = _parse_or_none(text)
-    defined = [part for part in tree.body if name in _defined_names(part)] if tree else []
-    return bool(defined) and isinstance(defined[-1], ast.AsyncFunctionDef)
-
-
 def class_with_method(text: str, name: str) -> str | None:
     """The class at the top of a program that has the method *name*; None without one."""
     tree = _parse_or_none(text)

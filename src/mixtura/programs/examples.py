@@ -196,7 +196,7 @@ def _read_doctests(question: str, literals: LiteralReader) -> Iterator[Example]:
         examples = doctest.DocTestParser().get_examples(question)
     except ValueError:  # prompts that are not followed by a space
         return
-    lines = question.splitlines()
+    lines = question.split("\n")  # as they are counted there
     rejected = _rejected_sessions(lines, examples[:MAX_CALLS], literals.function)
     for number, example in enumerate(examples[:MAX_CALLS]):
         if number in rejected or example.options.get(doctest.SKIP):

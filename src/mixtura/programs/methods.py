@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from mixtura.programs.code_blocks import class_with_method, defines_name, is_async
+from mixtura.programs.code_blocks import class_with_method, defines_name
 
 _FUTURE = re.compile(r"(?:from __future__ import [^\n]*+\n)*")
 # What such sites import for every program. Annotations are not evaluated: they name classes of the
@@ -26,7 +26,8 @@ _RUN_TO_END = """
 def {name}(*arguments, _awaited={name}):
     import asyncio, time
     awaited = _awaited(*arguments)
-    if asyncio._get_running_loop() is not None:  # it calls itself
+    calls_itself = asyncio._get_running_loop() is not None
+    if calls_itself or not hasattr(awaited, "__await__"):
         return awaited
     class Waiter:
         def select(self, timeout):
@@ -47,14 +48,14 @@ def {name}(*arguments, _awaited={name}):
 def call_as_function(program: str, name: str) -> str:
     """
     *program* with a function *name* that calls the method of that name on a new object of its
-    class, and waits for one that is ``async``; the same program where *name* is a plain function
+    class, and waits for what has to be awaited; the same program where *name* is a plain function
     at its top, or no class has such a method.
     """
-    if defines_name(program, name):
-        return f"{program}\n{_RUN_TO_END.format(name=name)}" if is_async(program, name) else program
-    if (owner := class_with_method(program, name)) is None:
-        return program
-    future = _FUTURE.match(program)
-    first = future[0] if future else ""  # nothing else may stand before these
-    called = f"\ndef {name}(*arguments):\n    return {owner}().{name}(*arguments)\n"
-    return f"{first}{_USUAL_IMPORTS}{program[len(first) :]}\n{called}"
+    if not defines_name(program, name):
+        if (owner := class_with_method(program, name)) is None:
+            return program
+        future = _FUTURE.match(program)
+        first = future[0] if future else ""  # nothing else may stand before these
+        called = f"\ndef {name}(*arguments):\n    return {owner}().{name}(*arguments)\n"
+        program = f"{first}{_USUAL_IMPORTS}{program[len(first) :]}\n{called}"
+    return f"{program}\n{_RUN_TO_END.format(name=name)}" if "async def" in program else program
