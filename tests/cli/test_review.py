@@ -247,6 +247,26 @@ def test_a_finding_in_a_form_that_is_plain_all_the_same_is_read(other, reviews):
     assert "cannot be read" not in ran.err
 
 
+@pytest.mark.parametrize(
+    ("reply", "unread"),
+    [
+        (Answer.text(json.dumps([SIGN_AGAIN])), False),
+        (Answer.text(f"```json\n{json.dumps(SIGN_AGAIN)}\n```"), False),
+        (
+            Answer.text(json.dumps({"findings": [SIGN_AGAIN, SIGN]})[:-40], finish="length"),
+            True,
+        ),
+    ],
+)
+def test_findings_without_their_list_or_in_one_that_breaks_off_are_read(reply, unread, reviews):
+    reviews.desk.server.answers["ben"] = reply
+
+    ran = reviews.run("review", "--json", stdin=DIFF)
+
+    assert ran.json["findings"][0]["found_by"] == 2
+    assert ("1 finding of ben cannot be read" in ran.err) == unread
+
+
 def test_an_empty_list_that_only_repeats_the_form_hides_no_finding(reviews):
     said = f'With nothing to report: {{"findings": []}}. But:\n{json.dumps({"findings": [SIGN]})}'
     reviews.desk.server.answers |= dict.fromkeys(("ann", "ben"), Answer.text(said))

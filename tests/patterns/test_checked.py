@@ -108,6 +108,43 @@ def test_a_method_is_run_as_sites_of_programming_tasks_run_it(right, confined):
     assert "it passes 2 of 2 checks, the others 1" in str(events)
 
 
+SLOW_SORT = """import asyncio
+
+async def f(items):
+    await asyncio.sleep(0.001)
+    await asyncio.gather(*(f(items[n:]) for n in range(1, len(items))))
+    return sorted(items)"""
+
+
+@pytest.mark.parametrize(
+    ("head", "right", "wrong"),
+    [
+        (
+            "def f(items: list[int]) -> None",
+            "def f(items):\n    items.sort()",
+            "def f(items):\n    items.pop()",
+        ),
+        (
+            "class Solution:\n    async def f(self, items)",
+            "class Solution:\n    async def f(self, items):\n        return sorted(items)",
+            "def f(items):\n    return items",
+        ),
+        (
+            "async def f(items)",
+            SLOW_SORT,
+            "async def f(items):\n    return items",
+        ),
+    ],
+)
+def test_functions_that_change_their_argument_or_are_awaited_are_run(head, right, wrong, confined):
+    question = ask(f"{head}:\n    ...\n\nInput: [2, 1]\nOutput: [1, 2]")
+
+    answer, events = watched(Chosen.of(team(wrong, right), Checked()), question)
+
+    assert answer.text == right
+    assert "it passes 1 of 1 check, the others 0" in str(events)
+
+
 def test_tests_that_a_model_wrote_decide_among_those_that_pass_the_examples(confined):
     tester = repeats(
         "tester", "assert double(3) == 6\nassert double(2) == 4\nassert double(0) == 0"

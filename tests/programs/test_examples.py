@@ -78,7 +78,7 @@ def test_lines_with_a_call_and_its_result_are_examples(line, result):
          Example("('a, b', [1, 2], )", "('b', False)")),
         ("f(s, c)", "With s = 'a, b' the result should be 3", None),
         ("f(n)", "If n = 2 + 3, it returns 4", None),
-        ("f(n: int) -> int", "Input: 3\n    Output: (1, 2)\n    Explanation: 4",
+        ("f(n: int) -> tuple", "Input: 3\n    Output: (1, 2)\n    Explanation: 4",
          Example("(3, )", "(1, 2)")),
         ("f(grid, size)", "Input:\n  grid : [[0], [1]]\n  size : 2\nOutput: 5",
          Example("([[0], [1]], 2, )", "5")),

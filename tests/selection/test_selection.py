@@ -164,6 +164,7 @@ def test_who_answers_nothing_is_left_out_and_named(tmp_path):
         (["a", "twin"], {"aggregator": "writer"}, "not one of the candidates"),
         (["a", "judge"], {"judge": "judge", "rows": OPEN}, "name another judge"),
         (["a", "twin"], {"judge": "judge", "scoring": "exact"}, "--scoring is for"),
+        (["a", "twin"], {"task": None, "scoring": "none"}, "without a score nobody can be chosen"),
         (
             ["a", "unpriced"],
             {"bounds": NO_BOUNDS._replace(dollars=0.1)},

@@ -79,15 +79,22 @@ class MemberFindings(NamedTuple):
 def parse_findings(reply: Completion) -> MemberFindings | None:
     """
     The findings in *reply*, each of the right form; None where it has no list of them. Of several
-    lists the last one that is not empty counts: an empty one may be the form, repeated.
+    lists the last one that is not empty counts: an empty one may be the form, repeated. Without
+    one those count that stand alone, as in a list without a name or in one that breaks off.
     """
     lists: list[tuple[msgspec.Raw, ...]] = []
+    alone: list[Finding] = []
     for text in _find_objects(reply.text):
-        with suppress(msgspec.DecodeError, ValueError, RecursionError):
+        try:
             lists.append(msgspec.json.decode(text, type=_Reply).findings)
+        except (msgspec.DecodeError, ValueError, RecursionError):
+            if (one := _read_finding(text)) is not None:
+                alone.append(one)
+    rows = next((one for one in reversed(lists) if one), ())
+    if alone and not rows:
+        return MemberFindings(tuple(alone), int(reply.finish_reason == "length"))
     if not lists:
         return None
-    rows = next((one for one in reversed(lists) if one), ())
     found = [one for row in rows if (one := _read_finding(row)) is not None]
     return MemberFindings(tuple(found), len(rows) - len(found))
 
@@ -106,7 +113,7 @@ def _find_objects(text: str) -> Iterator[str]:
         begin = text.find("{", end)
 
 
-def _read_finding(row: msgspec.Raw) -> Finding | None:
+def _read_finding(row: msgspec.Raw | str) -> Finding | None:
     try:
         return msgspec.convert(_mend_fields(msgspec.json.decode(row, type=dict[str, Any])), Finding)
     except (msgspec.DecodeError, ValueError, RecursionError):

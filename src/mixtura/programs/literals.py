@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast
 
 from mixtura.core.json_text import read_json_text
 from mixtura.programs.python_syntax import NOT_PYTHON, parse_python, read_literal
@@ -15,10 +15,28 @@ MAX_PARSED_CHARS = 400_000
 Characters that are parsed to find the examples of one text: several for each that stands in it,
 since where a value ends is found by trying. What comes then is not read.
 """
-_CALCULATION = re.compile(r"\s*(?:[*+/%^=<>&|]|-\s*[\d(\[])")
+_CALCULATION = re.compile(r"\s*(?:[*+/%^=<>&|×·÷−→⇒➞]|-\s*[\d(\[]|-+>)")
 """What stands behind a number that is only the beginning of a sum, say."""
+_ANOTHER = re.compile(
+    r"[`*]*+(?:\.[\w.]|[,\s]*(?:\.\.|…)|,?\s+(?:or|to|through|for\s+(?:example|instance)|e\.g\.|say)\b"
+    r"|\s+(?:and\s+)?-?[\d\"'\[{])",
+    re.IGNORECASE,
+)
+"""What stands behind a value that is one of several."""
+_UNIT = re.compile(
+    r"\s+(?!(?:because|since|as|if|iff|when|whenever|for|and|but|while|whereas|where|with|in|on|due"
+    r"|after|not|only|which|that|is|so|i\.e|at|here|then|otherwise|else|also|the|by|from|explanation"
+    r"|note|input|output|example)\b)[a-z]",
+    re.IGNORECASE,
+)
+"""The word behind a number that counts or measures something: 2 lists, 3.5 km, 5 choose 2."""
+_DOCSTRING_END = re.compile(r'"""|\'\'\'')
+_OTHER_BASE = re.compile(r"-?0[box]", re.IGNORECASE)
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?(?![\w.]*\w|,\d{3}\b)|(?:True|False|None)\b")
 _WORDS_FOR_VALUES = {"true": "True", "false": "False", "null": "None", "none": "None"}
+
+
+Comparison = Literal["equal", "any order", "changed argument"]
 
 
 class Example(NamedTuple):
@@ -28,6 +46,8 @@ class Example(NamedTuple):
     """The positional arguments as a tuple of Python literals, in Python's own writing."""
     result: str
     """The result as a Python literal."""
+    comparison: Comparison = "equal"
+    """What has to be the result: what the function returns, in any order; or its first argument."""
 
 
 class LiteralReader:
@@ -50,8 +70,9 @@ class LiteralReader:
         try:
             value: Any = _read_value(text)
             written = repr(value)
-            # An infinite number is written as a name, which no program knows.
-            again: Any = read_literal(written)
+            # An infinite number is written as a name, which no program knows. In a test a value
+            # stands in further brackets, of which Python takes 200.
+            again: Any = read_literal(f"(((({written}))))")
         except (*NOT_PYTHON, TypeError):
             return None
         return written if again == value and value is not Ellipsis else None
@@ -125,12 +146,24 @@ class LiteralReader:
         text = text.strip()[:2000]
         if number := _NUMBER.match(text):
             return None if _CALCULATION.match(text, number.end()) else self.read(number[0])
-        end = _closing_end(text)
+        end = closing_end(text)
         return None if end is None else self.read(text[:end])
+
+    def read_whole(self, text: str) -> str | None:
+        """The value that *text* is, or begins with where only words follow."""
+        text = text.strip().strip("`*").strip()
+        found = self.read_longest(text)
+        # Without brackets several values are several lines or arguments.
+        return self.read(text) if found is None and closing_end(text) is not None else found
 
     def read_longest(self, text: str) -> str | None:
         """The longest value at the beginning of *text*: behind it words may follow."""
-        text = text.strip().strip("`").strip()[:500]
+        text = text.strip().strip("`").strip()
+        text = _DOCSTRING_END.split(text, 1)[0] or text
+        has_marks = text.startswith(_OPENINGS)
+        text = text[: 500 if has_marks else 100]
+        if has_marks and closing_end(text) is None:
+            return None
         ends = [match.start() for match in re.finditer(r"[\s,.;`#]|$", text)]
         for end in reversed(ends):
             written = text[:end].rstrip(".,;`")
@@ -138,8 +171,18 @@ class LiteralReader:
                 # A list without brackets may be a number (1,000), or go on with words.
                 if found.startswith("(") and not written.startswith("("):
                     return None
-                return None if _CALCULATION.match(text, len(text[:end])) else found
+                return None if _goes_on(written, text) else found
         return None
+
+
+def _goes_on(written: str, text: str) -> bool:
+    """Whether *text* makes something else of the value that is *written* at its beginning."""
+    at, is_number = len(written), written[-1:].isdigit()
+    return bool(
+        _CALCULATION.match(text, at)
+        or _ANOTHER.match(text, at)
+        or (is_number and (_UNIT.match(text, at) or _OTHER_BASE.match(written)))
+    )
 
 
 def _read_value(text: str) -> Any:
@@ -162,14 +205,15 @@ def _called_name(called: ast.expr) -> str | None:
     return None
 
 
+_OPENINGS = ("[", "(", "{", '"', "'")
 _TEXTS_AND_BRACKETS = re.compile(
     r"""'(?:[^'\\\n]|\\.)*+'|"(?:[^"\\\n]|\\.)*+"|(?P<opens>[\[({])|(?P<closes>[\])}])"""
 )
 
 
-def _closing_end(text: str) -> int | None:
-    """Where the text in quotes, or the bracket, ends that *text* begins with."""
-    if not text.startswith(("[", "(", "{", '"', "'")):
+def closing_end(text: str) -> int | None:
+    """Where the text in quotes, or the bracket, ends that *text* begins with; None without end."""
+    if not text.startswith(_OPENINGS):
         return None
     depth = 0
     for match in _TEXTS_AND_BRACKETS.finditer(text):

@@ -106,6 +106,11 @@ def check_selection(config: Config, names: Sequence[str], terms: SelectionTerms)
         raise ConfigError(
             "--scoring is for answers that are checked, --judge for those that are not"
         )
+    if terms.scoring == jsonl.UNSCORED:
+        raise ConfigError(
+            f"--scoring {terms.scoring}: without a score nobody can be chosen: name another one, or"
+            " a --judge"
+        )
 
 
 def answer_kind(terms: SelectionTerms) -> Extract | None:
