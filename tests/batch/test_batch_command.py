@@ -71,6 +71,17 @@ def test_the_input_is_never_replaced_by_what_is_written(batch, upstream, words, 
     assert upstream.records == []
 
 
+@pytest.mark.parametrize("name", ["out.jsonl", "./out.jsonl.part", "out.errors.jsonl"])
+def test_the_journal_is_never_replaced_by_what_is_written(batch, upstream, name):
+    write_rows(batch.folder / "in.jsonl", 2)
+
+    done = batch("in.jsonl", "out.jsonl", "--journal", name, "--overwrite")
+
+    assert "the journal and OUT" in done.complaint
+    assert done.code == 2
+    assert upstream.records == []
+
+
 def test_the_same_command_again_asks_nothing(batch, upstream):
     write_rows(batch.folder / "in.jsonl", 5)
     batch("in.jsonl", "out.jsonl")
@@ -345,6 +356,18 @@ def test_a_sample_is_the_same_for_the_same_seed(batch):
     one = read_lines(batch.folder / "one.jsonl")
     assert one == read_lines(batch.folder / "two.jsonl")
     assert len(one) == 4
+
+
+def test_a_row_of_a_sample_without_a_name_has_its_number_in_the_input(batch, upstream):
+    (batch.folder / "in.txt").write_text("".join(f"Row {number}?\n" for number in range(1, 31)))
+
+    done = batch("in.txt", "out.jsonl", "--sample", "4", "--limit", "3", "--seed", "3")
+
+    assert done.code == 0, done.err
+    names = [line["custom_id"] for line in read_lines(batch.folder / "out.jsonl")]
+    asked = {one.body["messages"][-1]["content"] for one in upstream.of("a")}
+    assert len(names) == 3
+    assert asked == {f"Row {name}?" for name in names}
 
 
 def test_a_dry_run_asks_nothing(batch, upstream):

@@ -6,6 +6,7 @@ from contextlib import closing
 
 import pytest
 
+from mixtura.batch.ordered_output import ROWS as ROWS_DONE
 from mixtura.batch.resume import SINCE
 from tests.batch.test_provider_batches import ROWS, WORDS, answers, folder, team_of  # noqa: F401
 from tests.support.batch_provider import provider_fake
@@ -181,6 +182,26 @@ def kill_while_batch_waits(folder, fake):  # noqa: F811
         time.sleep(0.01)
     process.kill()
     process.communicate()
+
+
+@pytest.mark.parametrize("changed", ["command", "input"])
+def test_what_is_another_batch_in_the_same_journal_has_all_of_its_time(folder, changed):  # noqa: F811
+    with provider_fake(seconds=600) as fake:
+        folder.write(team_of("openai", fake))
+        kill_while_batch_waits(folder, fake)
+        journal = sqlite3.connect(folder.folder / "out.jsonl.journal")
+        with closing(journal), journal:
+            journal.execute("UPDATE settings SET value = '1' WHERE name = ?", (SINCE,))
+            if changed == "input":  # as if a row was done by then, which is another one now
+                journal.execute("UPDATE settings SET value = '1' WHERE name = ?", (ROWS_DONE,))
+        if changed == "input":
+            (folder.folder / "in.jsonl").write_text('"Why?"\n"How?"\n')
+        fake.seconds = 0.1
+
+        done = folder.run(*ONE_MODEL, "auto", *(("--system", "Brief.") * (changed == "command")))
+
+        assert done.code == 0, done.err
+        assert (len(fake.live), fake.paid_twice) == (0, [])
 
 
 def test_calls_that_are_in_a_batch_at_their_provider_are_made_live_only_where_one_says_so(folder):  # noqa: F811

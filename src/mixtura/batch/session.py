@@ -96,6 +96,8 @@ class BatchSession:
     async def describe_interrupted(self) -> BatchOutcome:
         """How a batch stands that ``run`` did not come to the end of: it was called off."""
         self._interrupted = True
+        if self._output is None:  # before the first row: while a cluster's workers start
+            self._count_earlier_rows()
         self._report()
         return self._build_outcome("interrupted")
 
@@ -138,11 +140,14 @@ class BatchSession:
         runner = self._runner
         return self._interrupted or (runner is not None and runner.cap is not None)
 
-    async def _answer_rows(self, part: part_file.PartFile) -> None:
+    def _count_earlier_rows(self) -> None:
         answered = self.calls.journal.recovered_lines()
         failed = sum(one.line not in answered for one in self.calls.journal.read_failed())
         self.progress.earlier = self.start.rows
         self.progress.done, self.progress.failed = self.start.rows - failed, failed
+
+    async def _answer_rows(self, part: part_file.PartFile) -> None:
+        self._count_earlier_rows()
         output = OrderedOutput(self.calls, part, first=self.start.rows, digest=self.start.digest)
         self._output = output
         if self.start.rows < self.start.total:

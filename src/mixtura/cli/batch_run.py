@@ -183,6 +183,8 @@ def _find_source(options: BatchOptions, files: BatchFiles, stack: ExitStack) -> 
     """The input; standard input is kept in a file, since it is read more than once."""
     name, path = options.source, expand_home(options.source)
     if name == STANDARD_STREAM:
+        if options.format == "dataset":
+            raise click.UsageError("--format dataset is for a name or a folder, but IN is -.")
         if sys.stdin.isatty():
             raise click.UsageError("IN is -, and nothing is piped in.")
         path = stack.enter_context(keep_standard_input(sys.stdin.buffer, files.journal))
