@@ -276,6 +276,19 @@ def test_a_cap_stops_the_batch_and_more_money_goes_on(batch, upstream):
     assert len(upstream.records) == 18
 
 
+def test_what_was_answered_ahead_of_an_open_row_is_written_where_nothing_is_kept(batch):
+    long = "Why? " * 20_000  # it waits for room under the cap, and the others do not wait for it
+    rows = [{"id": f"r{number}", "prompt": long if number == 1 else "How?"} for number in range(5)]
+    (batch.folder / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    capped = batch("in.jsonl", "-", "--max-tokens", "10", "--max-cost", "0.1")
+
+    assert capped.code == 4, capped.err
+    assert "4 of 5 rows are done." in capped.err
+    names = [json.loads(line)["custom_id"] for line in capped.out.splitlines()]
+    assert names == ["r0", "r2", "r3", "r4"]
+
+
 def test_more_rows_of_the_same_input_go_on_from_those_that_are_done(batch, upstream):
     names = write_rows(batch.folder / "in.jsonl", 8)
 

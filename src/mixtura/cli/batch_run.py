@@ -312,9 +312,12 @@ def _run(
         if finished:
             return runner.run(_describe(session))
         try:
-            return runner.run(engine.run(_run_until_signal(session)))
+            outcome = runner.run(engine.run(_run_until_signal(session)))
         except KeyboardInterrupt:
-            return runner.run(session.describe_interrupted())
+            outcome = runner.run(session.describe_interrupted())
+        if options.is_temporary and outcome.ending != "done":  # nothing else is left of them
+            runner.run(session.keep_paid_rows(session.rows_ahead))
+        return outcome
 
 
 async def _describe(session: BatchSession) -> BatchOutcome:
