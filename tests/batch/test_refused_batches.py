@@ -162,13 +162,18 @@ def test_calls_of_a_batch_that_cannot_be_read_are_made_live_where_one_says_so(fo
         assert (done.code, len(fake.batches), sum(fake.live.values())) == (0, 1, ROWS), done.err
 
 
+def set_begin(folder, when):  # noqa: F811
+    """The journal says that its first call was gathered *when*, in seconds of the epoch."""
+    journal = sqlite3.connect(folder.folder / "out.jsonl.journal")
+    with closing(journal), journal:
+        journal.execute("UPDATE settings SET value = ? WHERE name = ?", (when, SINCE))
+
+
 def test_rows_that_are_added_to_a_finished_batch_have_all_of_its_time_again(folder):  # noqa: F811
     with provider_fake() as fake:
         folder.write(team_of("openai", fake))
         assert folder.run(*ONE_MODEL, "auto", "--limit", "2").code == 0
-        journal = sqlite3.connect(folder.folder / "out.jsonl.journal")
-        with closing(journal), journal:
-            journal.execute("UPDATE settings SET value = '1' WHERE name = ?", (SINCE,))
+        set_begin(folder, "1")
 
         done = folder.run(*ONE_MODEL, "auto")
 
@@ -184,14 +189,25 @@ def kill_while_batch_waits(folder, fake):  # noqa: F811
     process.communicate()
 
 
+def test_a_journal_that_does_not_say_when_its_batches_began_is_damaged(folder):  # noqa: F811
+    with provider_fake(seconds=600) as fake:
+        folder.write(team_of("openai", fake))
+        kill_while_batch_waits(folder, fake)
+        set_begin(folder, "soon")
+
+        assert (
+            "the journal out.jsonl.journal is damaged" in folder.run(*ONE_MODEL, "auto").complaint
+        )
+
+
 @pytest.mark.parametrize("changed", ["command", "input"])
 def test_what_is_another_batch_in_the_same_journal_has_all_of_its_time(folder, changed):  # noqa: F811
     with provider_fake(seconds=600) as fake:
         folder.write(team_of("openai", fake))
         kill_while_batch_waits(folder, fake)
+        set_begin(folder, "1")
         journal = sqlite3.connect(folder.folder / "out.jsonl.journal")
         with closing(journal), journal:
-            journal.execute("UPDATE settings SET value = '1' WHERE name = ?", (SINCE,))
             if changed == "input":  # as if a row was done by then, which is another one now
                 journal.execute("UPDATE settings SET value = '1' WHERE name = ?", (ROWS_DONE,))
         if changed == "input":

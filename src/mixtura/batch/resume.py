@@ -152,6 +152,7 @@ def _take_up(
     name = files.output.name.encode(errors="replace").decode()
     now = {COMMAND: json.dumps(command), CREATED: str(created), OUTPUT: name}
     now[SINCE] = known.get(SINCE, "")
+    float(now[SINCE] or 0)  # raises ValueError where it is none: the journal is damaged
     if not rows:
         if calls.earlier_calls:
             kept_calls = pluralize_count(calls.earlier_calls, "call")

@@ -125,6 +125,11 @@ def run_batch(options: BatchOptions) -> int:
         raise click.UsageError("--column and --template each say what the prompt is: give one.")
     if options.provider_batch in (None, "off") and options.within is not None:
         raise click.UsageError("--within is for --provider-batch auto or only: give that, too.")
+    if options.provider_batch not in (None, "off") and options.is_temporary:
+        raise click.UsageError(
+            "--provider-batch with - as OUT needs a --journal: a batch that goes on at its provider"
+            " after this command would be paid, and never read."
+        )
     with ExitStack() as stack:
         files = _find_files(options, stack)
         source = _find_source(options, files, stack)
