@@ -254,6 +254,18 @@ def test_failed_rows_are_written_with_their_cause_and_put_in_place_when_retried(
     assert not (batch.folder / "out.errors.jsonl").exists()
 
 
+def test_outputs_of_other_endings_have_files_of_errors_of_their_own(batch, upstream):
+    write_rows(batch.folder / "in.jsonl", 2)
+    good = upstream.otherwise
+    upstream.otherwise = lambda _: Script(ever=unavailable)
+    assert batch("in.jsonl", "answers.v1").code == 3
+    upstream.otherwise = good
+
+    assert batch("in.jsonl", "answers.v2").code == 0
+
+    assert len(read_lines(batch.folder / "answers.v1.errors.jsonl")) == 2
+
+
 def test_a_cap_stops_the_batch_and_more_money_goes_on(batch, upstream):
     names = write_rows(batch.folder / "in.jsonl", 6)
     with (batch.folder / "mixtura.toml").open("a") as file:

@@ -20,6 +20,7 @@ except ImportError:  # Windows: a second process is not noticed
     fcntl = None
 
 _COPY_BYTES = 1 << 20
+_ENDINGS = (".jsonl", ".ndjson", ".json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,10 @@ class BatchFiles:
     @property
     def errors(self) -> Path:
         """The rows without an answer."""
-        return self.output.with_name(f"{self.output.stem}.errors.jsonl")
+        # Whatever else stands behind a dot tells one output from another: answers.v1, answers.v2.
+        is_ending = self.output.suffix.lower() in _ENDINGS
+        name = self.output.stem if is_ending else self.output.name
+        return self.output.with_name(f"{name}.errors.jsonl")
 
     def check_apart_from(self, source: Path) -> None:
         """
