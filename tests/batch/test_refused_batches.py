@@ -181,8 +181,8 @@ def test_rows_that_are_added_to_a_finished_batch_have_all_of_its_time_again(fold
         assert (len(fake.batches), len(fake.live)) == (2, 0)
 
 
-def kill_while_batch_waits(folder, fake):  # noqa: F811
-    process = folder.start(*ONE_MODEL, "auto")
+def kill_while_batch_waits(folder, fake, *words):  # noqa: F811
+    process = folder.start(*ONE_MODEL, "auto", *words)
     while not fake.batches and process.poll() is None:
         time.sleep(0.01)
     process.kill()
@@ -237,6 +237,20 @@ def test_calls_that_are_in_a_batch_at_their_provider_are_made_live_only_where_on
         write_rows(folder.folder / "in.jsonl", ROWS + 1)
         assert folder.run(*without).code == 0, "all of them are answered now"
         assert sum(fake.live.values()) == 1
+
+
+@pytest.mark.parametrize("caps", [("no", "cap"), ("cap", "no")], ids=["more", "less"])
+def test_calls_that_are_in_a_batch_are_found_there_whether_there_is_a_cap_or_not(folder, caps):  # noqa: F811
+    before, after = (("--max-cost", "50") * (cap == "cap") for cap in caps)
+    with provider_fake(seconds=600) as fake:
+        folder.write(team_of("openai", fake))
+        kill_while_batch_waits(folder, fake, *before)
+        fake.seconds = 0.1
+
+        done = folder.run(*ONE_MODEL, "auto", *after)
+
+        assert done.code == 0, done.err
+        assert (len(fake.batches), fake.paid_twice, len(fake.live)) == (1, [], 0)
 
 
 def test_calls_that_are_in_a_batch_at_their_provider_are_made_live_with_off(folder):  # noqa: F811
