@@ -253,6 +253,19 @@ def test_calls_that_are_in_a_batch_are_found_there_whether_there_is_a_cap_or_not
         assert (len(fake.batches), fake.paid_twice, len(fake.live)) == (1, [], 0)
 
 
+def test_what_a_batch_under_a_cap_refused_or_left_out_is_asked_without_one(folder):  # noqa: F811
+    with provider_fake(seconds=600, row_error="Question 0?", left_out="Question 1?") as fake:
+        folder.write(team_of("openai", fake))
+        kill_while_batch_waits(folder, fake, "--max-cost", "50")
+        fake.seconds = 0.1
+
+        done = folder.run(*ONE_MODEL, "auto")
+
+        assert done.code == 0, done.err
+        assert len(answers(folder)) == ROWS
+        assert (len(fake.batches), fake.paid_twice, sum(fake.live.values())) == (2, [], 2)
+
+
 def test_calls_that_are_in_a_batch_at_their_provider_are_made_live_with_off(folder):  # noqa: F811
     with provider_fake(seconds=600) as fake:
         folder.write(team_of("openai", fake))
