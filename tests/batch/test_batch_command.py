@@ -71,6 +71,17 @@ def test_the_input_is_never_replaced_by_what_is_written(batch, upstream, words, 
     assert upstream.records == []
 
 
+@pytest.mark.parametrize("name", ["out.jsonl", "./out.jsonl.part", "out.errors.jsonl"])
+def test_the_journal_is_never_replaced_by_what_is_written(batch, upstream, name):
+    write_rows(batch.folder / "in.jsonl", 2)
+
+    done = batch("in.jsonl", "out.jsonl", "--journal", name, "--overwrite")
+
+    assert "the journal and OUT" in done.complaint
+    assert done.code == 2
+    assert upstream.records == []
+
+
 def test_the_same_command_again_asks_nothing(batch, upstream):
     write_rows(batch.folder / "in.jsonl", 5)
     batch("in.jsonl", "out.jsonl")
@@ -243,6 +254,18 @@ def test_failed_rows_are_written_with_their_cause_and_put_in_place_when_retried(
     assert not (batch.folder / "out.errors.jsonl").exists()
 
 
+def test_outputs_of_other_endings_have_files_of_errors_of_their_own(batch, upstream):
+    write_rows(batch.folder / "in.jsonl", 2)
+    good = upstream.otherwise
+    upstream.otherwise = lambda _: Script(ever=unavailable)
+    assert batch("in.jsonl", "answers.v1").code == 3
+    upstream.otherwise = good
+
+    assert batch("in.jsonl", "answers.v2").code == 0
+
+    assert len(read_lines(batch.folder / "answers.v1.errors.jsonl")) == 2
+
+
 def test_a_cap_stops_the_batch_and_more_money_goes_on(batch, upstream):
     names = write_rows(batch.folder / "in.jsonl", 6)
     with (batch.folder / "mixtura.toml").open("a") as file:
@@ -265,11 +288,24 @@ def test_a_cap_stops_the_batch_and_more_money_goes_on(batch, upstream):
     assert len(upstream.records) == 18
 
 
+def test_what_was_answered_ahead_of_an_open_row_is_written_where_nothing_is_kept(batch):
+    long = "Why? " * 20_000  # it waits for room under the cap, and the others do not wait for it
+    rows = [{"id": f"r{number}", "prompt": long if number == 1 else "How?"} for number in range(5)]
+    (batch.folder / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    capped = batch("in.jsonl", "-", "--max-tokens", "10", "--max-cost", "0.1")
+
+    assert capped.code == 4, capped.err
+    assert "4 of 5 rows are done." in capped.err
+    names = [json.loads(line)["custom_id"] for line in capped.out.splitlines()]
+    assert names == ["r0", "r2", "r3", "r4"]
+
+
 def test_more_rows_of_the_same_input_go_on_from_those_that_are_done(batch, upstream):
     names = write_rows(batch.folder / "in.jsonl", 8)
 
     batch("in.jsonl", "out.jsonl", "--limit", "3")
-    done = batch("in.jsonl", "out.jsonl")
+    done = batch("in.jsonl", "out.jsonl", "--limit", "5000000")
 
     assert done.code == 0, done.err
     assert [line["custom_id"] for line in read_lines(batch.folder / "out.jsonl")] == names
@@ -345,6 +381,18 @@ def test_a_sample_is_the_same_for_the_same_seed(batch):
     one = read_lines(batch.folder / "one.jsonl")
     assert one == read_lines(batch.folder / "two.jsonl")
     assert len(one) == 4
+
+
+def test_a_row_of_a_sample_without_a_name_has_its_number_in_the_input(batch, upstream):
+    (batch.folder / "in.txt").write_text("".join(f"Row {number}?\n" for number in range(1, 31)))
+
+    done = batch("in.txt", "out.jsonl", "--sample", "4", "--limit", "3", "--seed", "3")
+
+    assert done.code == 0, done.err
+    names = [line["custom_id"] for line in read_lines(batch.folder / "out.jsonl")]
+    asked = {one.body["messages"][-1]["content"] for one in upstream.of("a")}
+    assert len(names) == 3
+    assert asked == {f"Row {name}?" for name in names}
 
 
 def test_a_dry_run_asks_nothing(batch, upstream):

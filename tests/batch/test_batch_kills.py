@@ -112,6 +112,18 @@ def test_ctrl_c_awaits_the_calls_under_way_and_the_same_command_goes_on(desk):  
         assert [line["custom_id"] for line in read_lines(desk.folder / "out.jsonl")] == names
 
 
+def stop_twice(process):
+    """Ctrl-C, and once more when that is told; what is said from then on."""
+    process.send_signal(signal.SIGINT)
+    said = b""
+    while b"Stopping" not in said:
+        said += process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    out, rest = process.communicate(timeout=20)
+    assert process.returncode == 130, said + rest
+    return out, rest
+
+
 def test_a_second_ctrl_c_stops_at_once(desk):  # noqa: F811
     with running(steady((30.0, 30.0))) as upstream:
         desk.write(team_toml(upstream.base_url()))
@@ -119,19 +131,35 @@ def test_a_second_ctrl_c_stops_at_once(desk):  # noqa: F811
         process = desk.start("batch", "in.jsonl", "out.jsonl", "-m", "team")
         while len(upstream.records) < 4:
             time.sleep(0.002)
-        process.send_signal(signal.SIGINT)
-        said = b""
-        while b"Stopping" not in said:
-            said += process.stderr.readline()
-        process.send_signal(signal.SIGINT)
-        _, rest = process.communicate(timeout=20)
 
-        assert process.returncode == 130, said + rest
+        _, rest = stop_twice(process)
+
         assert b"0 of 2 rows are done." in rest
         assert b"The same command continues from there." in rest
         with closing(sqlite3.connect(desk.folder / "out.jsonl.journal")) as journal:
             spent = journal.execute("SELECT kind, SUM(calls) FROM spent GROUP BY kind").fetchall()
         assert spent == [("failed", 4)], "they may be billed"
+
+
+def test_a_second_ctrl_c_writes_what_was_answered_where_nothing_is_kept(desk):  # noqa: F811
+    slow, quick = steady((30.0, 30.0)), steady()
+
+    def script(record):
+        return (slow if "Question 1?" in str(record.body) else quick)(record)
+
+    with running(script) as upstream:
+        desk.write(team_toml(upstream.base_url()))
+        names = write_rows(desk.folder / "in.jsonl", 5)
+        process = desk.start("batch", "in.jsonl", "-", "-m", "team")
+        while [record.status for record in upstream.records].count("whole") < 12:
+            time.sleep(0.002)
+        time.sleep(0.3)  # until the last of them are kept
+
+        out, rest = stop_twice(process)
+
+        assert b"4 of 5 rows are done." in rest
+        answered = [json.loads(line)["custom_id"] for line in out.splitlines()]
+        assert answered == [names[0], *names[2:]]
 
 
 def test_a_second_process_on_the_same_journal_is_refused(desk):  # noqa: F811

@@ -115,6 +115,16 @@ def test_rows_added_to_a_finished_input_are_all_that_is_asked(batch):
     assert batch.files.output.read_bytes().startswith(first)
 
 
+def test_a_batch_that_is_called_off_before_it_goes_on_says_what_was_done_before(batch):
+    batch.write_prompts(["Why?", "How?"])
+    assert batch.run(failures=3).failed == 1
+    batch.write_prompts(["Why?", "How?", "When?"])
+
+    stopped = batch.run(called_off=True)
+
+    assert (stopped.ending, stopped.rows, stopped.done, stopped.failed) == ("interrupted", 3, 1, 1)
+
+
 def test_rows_of_the_second_try_are_committed_together(tmp_path):
     async def answer():
         failed = [FailedRow(line, 0, False, b"") for line in range(50)]

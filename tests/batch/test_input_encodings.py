@@ -41,3 +41,19 @@ def test_a_damaged_input_in_utf_16_is_refused_before_anything_is_asked(
 
     assert f"{name} is not UTF-8 text: save it as UTF-8" in batch(name, "out.jsonl").complaint
     assert not upstream.of("a")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("name", INPUTS)
+def test_an_input_in_utf_16_without_its_mark_is_refused_before_anything_is_asked(
+    name, encoding, batch, upstream  # noqa: F811
+):  # fmt: skip
+    (batch.folder / name).write_bytes(
+        INPUTS[name].encode("ascii", "replace").decode().encode(encoding)
+    )
+
+    said = batch(name, "out.jsonl").complaint
+
+    assert f"{name}:1: " in said
+    assert "zero bytes, which text has not: save the file as UTF-8" in said
+    assert not upstream.of("a")

@@ -6,6 +6,7 @@ from contextlib import closing
 
 import pytest
 
+from mixtura.batch.ordered_output import ROWS as ROWS_DONE
 from mixtura.batch.resume import SINCE
 from tests.batch.test_provider_batches import ROWS, WORDS, answers, folder, team_of  # noqa: F401
 from tests.support.batch_provider import provider_fake
@@ -161,13 +162,18 @@ def test_calls_of_a_batch_that_cannot_be_read_are_made_live_where_one_says_so(fo
         assert (done.code, len(fake.batches), sum(fake.live.values())) == (0, 1, ROWS), done.err
 
 
+def set_begin(folder, when):  # noqa: F811
+    """The journal says that its first call was gathered *when*, in seconds of the epoch."""
+    journal = sqlite3.connect(folder.folder / "out.jsonl.journal")
+    with closing(journal), journal:
+        journal.execute("UPDATE settings SET value = ? WHERE name = ?", (when, SINCE))
+
+
 def test_rows_that_are_added_to_a_finished_batch_have_all_of_its_time_again(folder):  # noqa: F811
     with provider_fake() as fake:
         folder.write(team_of("openai", fake))
         assert folder.run(*ONE_MODEL, "auto", "--limit", "2").code == 0
-        journal = sqlite3.connect(folder.folder / "out.jsonl.journal")
-        with closing(journal), journal:
-            journal.execute("UPDATE settings SET value = '1' WHERE name = ?", (SINCE,))
+        set_begin(folder, "1")
 
         done = folder.run(*ONE_MODEL, "auto")
 
@@ -175,12 +181,43 @@ def test_rows_that_are_added_to_a_finished_batch_have_all_of_its_time_again(fold
         assert (len(fake.batches), len(fake.live)) == (2, 0)
 
 
-def kill_while_batch_waits(folder, fake):  # noqa: F811
-    process = folder.start(*ONE_MODEL, "auto")
+def kill_while_batch_waits(folder, fake, *words):  # noqa: F811
+    process = folder.start(*ONE_MODEL, "auto", *words)
     while not fake.batches and process.poll() is None:
         time.sleep(0.01)
     process.kill()
     process.communicate()
+
+
+def test_a_journal_that_does_not_say_when_its_batches_began_is_damaged(folder):  # noqa: F811
+    with provider_fake(seconds=600) as fake:
+        folder.write(team_of("openai", fake))
+        kill_while_batch_waits(folder, fake)
+        set_begin(folder, "soon")
+
+        refused = folder.run(*ONE_MODEL, "auto")
+
+        assert (refused.code, "journal out.jsonl.journal is damaged" in refused.err) == (1, True)
+
+
+@pytest.mark.parametrize("changed", ["command", "input"])
+def test_what_is_another_batch_in_the_same_journal_has_all_of_its_time(folder, changed):  # noqa: F811
+    with provider_fake(seconds=600) as fake:
+        folder.write(team_of("openai", fake))
+        kill_while_batch_waits(folder, fake)
+        set_begin(folder, "1")
+        journal = sqlite3.connect(folder.folder / "out.jsonl.journal")
+        with closing(journal), journal:
+            if changed == "input":  # as if a row was done by then, which is another one now
+                journal.execute("UPDATE settings SET value = '1' WHERE name = ?", (ROWS_DONE,))
+        if changed == "input":
+            (folder.folder / "in.jsonl").write_text('"Why?"\n"How?"\n')
+        fake.seconds = 0.1
+
+        done = folder.run(*ONE_MODEL, "auto", *(("--system", "Brief.") * (changed == "command")))
+
+        assert done.code == 0, done.err
+        assert (len(fake.live), fake.paid_twice) == (0, [])
 
 
 def test_calls_that_are_in_a_batch_at_their_provider_are_made_live_only_where_one_says_so(folder):  # noqa: F811
@@ -200,6 +237,33 @@ def test_calls_that_are_in_a_batch_at_their_provider_are_made_live_only_where_on
         write_rows(folder.folder / "in.jsonl", ROWS + 1)
         assert folder.run(*without).code == 0, "all of them are answered now"
         assert sum(fake.live.values()) == 1
+
+
+@pytest.mark.parametrize("caps", [("no", "cap"), ("cap", "no")], ids=["more", "less"])
+def test_calls_that_are_in_a_batch_are_found_there_whether_there_is_a_cap_or_not(folder, caps):  # noqa: F811
+    before, after = (("--max-cost", "50") * (cap == "cap") for cap in caps)
+    with provider_fake(seconds=600) as fake:
+        folder.write(team_of("openai", fake))
+        kill_while_batch_waits(folder, fake, *before)
+        fake.seconds = 0.1
+
+        done = folder.run(*ONE_MODEL, "auto", *after)
+
+        assert done.code == 0, done.err
+        assert (len(fake.batches), fake.paid_twice, len(fake.live)) == (1, [], 0)
+
+
+def test_what_a_batch_under_a_cap_refused_or_left_out_is_asked_without_one(folder):  # noqa: F811
+    with provider_fake(seconds=600, row_error="Question 0?", left_out="Question 1?") as fake:
+        folder.write(team_of("openai", fake))
+        kill_while_batch_waits(folder, fake, "--max-cost", "50")
+        fake.seconds = 0.1
+
+        done = folder.run(*ONE_MODEL, "auto")
+
+        assert done.code == 0, done.err
+        assert len(answers(folder)) == ROWS
+        assert (len(fake.batches), fake.paid_twice, sum(fake.live.values())) == (2, [], 2)
 
 
 def test_calls_that_are_in_a_batch_at_their_provider_are_made_live_with_off(folder):  # noqa: F811

@@ -195,6 +195,12 @@ WRONG = {
     "batches of workers": _typed(
         "--provider-batch", "auto", "--engine", "ray", said=("--provider-batch and --engine ray",)
     ),
+    "provider batches that nothing would remember": _typed(
+        "--provider-batch", "auto", output="-", said=("- as OUT needs a --journal",)
+    ),
+    "a data set from standard input": Wrong(
+        ("--format dataset", "IN is -"), "-", None, ("--format", "dataset")
+    ),
     "a time for no provider batches": _typed(
         "--within", "6h", said=("--within is for --provider-batch",)
     ),

@@ -132,8 +132,10 @@ class Paid:
 
     def __init__(self, cap, held, spent):
         self.cap, self.held, self.spent, self.answered = cap, held, spent, 0
+        self.asked = 0
 
     async def complete(self, request, emit=None):
+        self.asked += 1
         hold = self.cap.reserve(Spend(self.held))
         if hold is None:
             raise BudgetExceededError("no room")
@@ -176,6 +178,26 @@ def test_workers_spend_the_whole_budget_and_no_cent_more(held):
     assert {type(one) for one in refused} == {BudgetExceededError}
     assert 50 - held < answered <= 50
     assert answered == sum(paid.answered for _, paid in workers)
+
+
+def test_of_many_rows_that_wait_for_room_in_a_lease_those_try_again_for_whom_there_is_some():
+    owner, cap = DollarOwner(1000.0), LeasedCap("the batch", 1000.0)
+    paid = Paid(cap, 100.0, 1.0)
+
+    async def renew():
+        while True:
+            cap.apply_lease(owner.lend("one", cap.current_use()))
+            await asyncio.sleep(0.01)
+
+    async def asks():
+        renewing = asyncio.create_task(renew())
+        rows = [LeasedBudget(paid, cap).complete(ask(str(n))) for n in range(300)]
+        await asyncio.wait_for(asyncio.gather(*rows), 60)
+        renewing.cancel()
+
+    run(asks())
+    assert paid.answered == 300
+    assert paid.asked <= 3 * 300
 
 
 def test_what_a_dead_worker_did_not_spend_is_lent_to_others():

@@ -34,6 +34,7 @@ from mixtura.engine.kept_drafts import KeptDrafts, list_seats, reuse_drafts
 from mixtura.models.fake import FailedCall, Scripted, echo, failing_model, slow_model
 from mixtura.models.wrappers.budget_per_attempt import BudgetedPerAttempt
 from mixtura.models.wrappers.budget_per_run import BudgetedPerRun
+from mixtura.models.wrappers.budget_queue import TRIES_PER_END, BudgetQueued, InFlight
 from mixtura.models.wrappers.cache import Cached
 from mixtura.models.wrappers.deadline import Deadlined, with_layer_deadlines
 from mixtura.models.wrappers.hedge import Hedged
@@ -471,3 +472,50 @@ def test_a_model_whose_quota_is_spent_is_left_alone_for_a_while_and_says_so():
 
     assert run(asked()).text == "paid again"
     assert len(spent.asked) == 2
+
+
+class RoomForOne:
+    """Answers one call at a time and refuses the others, as a cap does; counts what it is asked."""
+
+    name, info = "one", None
+
+    def __init__(self):
+        self.asked = 0
+        self.at_first_end = []
+        """Who is called off in the moment in which the first one has ended."""
+        self._inside = False
+
+    async def complete(self, request, emit=None):
+        self.asked += 1
+        if self._inside:
+            raise BudgetExceededError("no room: the rest is set aside for others")
+        self._inside = True
+        try:
+            await asyncio.sleep(0)
+            return await echo().complete(request, emit)
+        finally:
+            self._inside = False
+            while self.at_first_end:
+                asyncio.get_running_loop().call_soon(self.at_first_end.pop().cancel)
+
+
+def test_of_many_that_wait_for_room_under_a_cap_only_a_few_try_again_at_each_end():
+    model, queue = RoomForOne(), InFlight()
+
+    async def work():
+        calls = [BudgetQueued(model, queue).complete(ASK) for _ in range(300)]
+        return await asyncio.wait_for(asyncio.gather(*calls), 60)
+
+    assert len(run(work())) == 300
+    assert model.asked <= 300 * (TRIES_PER_END + 2)
+
+
+def test_one_that_is_called_off_as_its_turn_comes_leaves_it_to_another():
+    model, queue = RoomForOne(), InFlight()
+
+    async def work():
+        calls = [asyncio.ensure_future(BudgetQueued(model, queue).complete(ASK)) for _ in range(40)]
+        model.at_first_end = calls[1:30]
+        return await asyncio.wait_for(asyncio.gather(*calls[30:]), 20)
+
+    assert len(run(work())) == 10

@@ -79,11 +79,13 @@ class BatchFolder:
         command: str = "A",
         drains: bool = False,
         retry_failed: bool = False,
+        called_off: bool = False,
         begun: Callable[[], object] = lambda: None,
         reached: Callable[[], object] = lambda: None,
     ) -> BatchOutcome:
         """
-        Run it. *failures*: of one proposer; *drains*: interrupted at once; *begun* is called once
+        Run it. *failures*: of one proposer; *drains*: interrupted at once; *called_off*: before
+        it began, as while workers start; *begun* is called once
         the input is checked, *reached* whenever a model is asked.
         """
         calls = CallJournal(self.files.journal, price)
@@ -109,6 +111,8 @@ class BatchFolder:
             async def run() -> BatchOutcome:
                 if start.finished and not (retry_failed and start.failed):
                     return session.describe_finished()
+                if called_off:
+                    return await session.describe_interrupted()
                 if drains:
                     session.drain()
                 begun()

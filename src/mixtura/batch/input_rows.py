@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import islice, starmap
 from typing import Any, NamedTuple
 
 from mixtura.batch import openai_form
@@ -94,9 +94,9 @@ class BatchInput:
             keys = stack.enter_context(closing(_RowKeys(shares=self.shares)))
             for records in _in_chunks(mistakes.end_with(self._chosen_records())):
                 rows: list[_ReadRecord] = []
-                for line, record in enumerate(records, start=count):
+                for record in records:
                     try:
-                        rows.append(self._read_record(record, line))
+                        rows.append(self._read_record(record))
                     except ConfigError as error:
                         mistakes.add(error)
                 if not mistakes:
@@ -127,7 +127,7 @@ class BatchInput:
         records_left = islice(self._chosen_records(), count, None)
         with closing(counted or _RowKeys(shares=self.shares)) as keys:
             for records in _in_chunks(records_left):
-                read = [self._read_record(one, at) for at, one in enumerate(records, start=count)]
+                read = [self._read_record(one) for one in records]
                 made = keys.make([one.request for one in read])
                 rows = [
                     BatchRow(line, one.name, one.request, key, one.source)
@@ -138,20 +138,21 @@ class BatchInput:
                 if rows:
                     yield rows
 
-    def _chosen_records(self) -> Iterator[Record]:
-        records = self.source.records()
+    def _chosen_records(self) -> Iterator[_NumberedRecord]:
+        records = starmap(_NumberedRecord, enumerate(self.source.records()))
         if self.sample is not None:
             total = sum(1 for _ in self.source.records())
             draw = random.Random(0 if self.seed is None else self.seed)
             chosen = set(draw.sample(range(total), min(self.sample, total)))
-            records = (one for number, one in enumerate(records) if number in chosen)
+            records = (one for one in records if one.number in chosen)
         return islice(records, self.limit)
 
-    def _read_record(self, record: Record, line: int) -> _ReadRecord:
+    def _read_record(self, numbered: _NumberedRecord) -> _ReadRecord:
+        number, record = numbered
         fields = record.fields()
         try:
             if self.source.format != "openai":
-                return _ReadRecord(record_id(fields, line), self.form.build_request(fields))
+                return _ReadRecord(record_id(fields, number), self.form.build_request(fields))
             if self.reads is not None:
                 return _ReadRecord(fields["custom_id"], *self.reads(fields))
             request = openai_form.build_request(fields, self.form.sampling)
@@ -160,6 +161,13 @@ class BatchInput:
             raise ConfigError(f"{record.place}: it has no custom_id, unlike the first") from None
         except ConfigError as error:
             raise ConfigError(f"{record.place}: {error}") from None
+
+
+class _NumberedRecord(NamedTuple):
+    """A record, and how many the input has before it."""
+
+    number: int
+    record: Record
 
 
 class _ReadRecord(NamedTuple):
@@ -203,18 +211,20 @@ class _RowKeys(_Counting):
 class _Names(_Counting):
     """Finds a ``custom_id`` that stands twice: its answers could not be told apart."""
 
-    def find_repeated(self, records: list[Record], rows: list[_ReadRecord]) -> list[ConfigError]:
+    def find_repeated(
+        self, records: list[_NumberedRecord], rows: list[_ReadRecord]
+    ) -> list[ConfigError]:
         names = [digest(one.name.encode()) for one in rows]
         return [
             ConfigError(f"{record.place}: the custom_id {one.name} is also used in an earlier row")
-            for one, record, n in zip(
+            for one, (_, record), n in zip(
                 rows, records, self._counter.count_earlier(names), strict=True
             )
             if n
         ]
 
 
-def _in_chunks(records: Iterator[Record]) -> Iterator[list[Record]]:
+def _in_chunks(records: Iterator[_NumberedRecord]) -> Iterator[list[_NumberedRecord]]:
     while chunk := list(islice(records, ROWS_AT_ONCE)):
         yield chunk
 
@@ -234,7 +244,7 @@ class _Mistakes:
         if len(self._told) < MISTAKES_SHOWN:
             self._told.append(error)
 
-    def end_with(self, records: Iterator[Record]) -> Iterator[Record]:
+    def end_with(self, records: Iterator[_NumberedRecord]) -> Iterator[_NumberedRecord]:
         """The records; an error that ends them is one more mistake where there were some."""
         try:
             yield from records

@@ -76,6 +76,11 @@ class OrderedOutput:
         """Rows that are over behind one that is not, in the order of the input."""
         return [self._ahead[line] for line in sorted(self._ahead)]
 
+    @property
+    def unwritten_lines(self) -> bytes:
+        """The lines in order that are not in the file yet: of a batch that was called off."""
+        return b"".join(self._buffer)
+
     async def add(self, done: FinishedRow) -> None:
         """A row is over. Raises StoreError where it cannot be written."""
         self._ahead[done.row.line] = done.without_request()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ except ImportError:  # Windows: a second process is not noticed
     fcntl = None
 
 _COPY_BYTES = 1 << 20
+_ENDINGS = (".jsonl", ".ndjson", ".json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,17 +38,27 @@ class BatchFiles:
     @property
     def errors(self) -> Path:
         """The rows without an answer."""
-        return self.output.with_name(f"{self.output.stem}.errors.jsonl")
+        # Whatever else stands behind a dot tells one output from another: answers.v1, answers.v2.
+        is_ending = self.output.suffix.lower() in _ENDINGS
+        name = self.output.stem if is_ending else self.output.name
+        return self.output.with_name(f"{name}.errors.jsonl")
 
     def check_apart_from(self, source: Path) -> None:
-        """Raise ConfigError where one of the files is *source*, which it would replace."""
-        written = {
+        """
+        Raise ConfigError where one of the files is *source*, which it would replace, or the output
+        would replace the journal.
+        """
+        output = {
             "OUT": self.output, "OUT's .part": self.part, "OUT's file of errors": self.errors,
-            "the journal": self.journal,
         }  # fmt: skip
-        for name, path in written.items():
-            if path.resolve() == source.resolve() or _is_same_file(path, source):
-                raise ConfigError(f"IN and {name} are the same file ({source}): rename one of them")
+        _check_apart("IN", source, output | {"the journal": self.journal})
+        _check_apart("the journal", self.journal, output)
+
+
+def _check_apart(name: str, path: Path, written: Mapping[str, Path]) -> None:
+    for other, file in written.items():
+        if file.resolve() == path.resolve() or _is_same_file(file, path):
+            raise ConfigError(f"{name} and {other} are the same file ({path}): rename one of them")
 
 
 def _is_same_file(one: Path, other: Path) -> bool:

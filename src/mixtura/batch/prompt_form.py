@@ -126,13 +126,13 @@ def is_filled(beside: object) -> bool:
     return beside is not None and beside != []
 
 
-def record_id(fields: Mapping[str, Any], line: int) -> str:
-    """The record's own name, or the number of its row from 1."""
+def record_id(fields: Mapping[str, Any], before: int) -> str:
+    """The record's own name, or its number from 1: the input has so many *before* it."""
     for name in ID_FIELDS:
         value = fields.get(name)
         if isinstance(value, (str, int)) and not isinstance(value, bool) and value != "":
             return str(value)
-    return str(line + 1)
+    return str(before + 1)
 
 
 def parse_messages(rows: Sequence[Any]) -> tuple[Message, ...]:

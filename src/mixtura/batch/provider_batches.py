@@ -237,9 +237,17 @@ class BatchTransport:
         plain = msgspec.json.encode(FORMS[self._terms.form].build_row(data))
         call = asked.key.hex() + blake2b(plain, digest_size=8).hexdigest()
         endpoint = self._find_endpoint(url, headers)
-        result = await endpoint.ask(call, plain)
+        name = call
+        if not asked.calls:  # another request of the same call has another body
+            name = await endpoint.find_earlier_name(asked.key.hex(), call)
+        result = await endpoint.ask(name, plain)
+        if name != call and not 200 <= result.status < 300:
+            # It was refused, or not asked, and cost nothing: what is asked now may be answered.
+            await endpoint.forget_calls([name])
+            name = call
+            result = await endpoint.ask(name, plain)
         asked.endpoint = endpoint
-        asked.calls.append(call)
+        asked.calls.append(name)
         if not result.status:
             said = result.body.decode(errors="replace")
             raise NotAskedError(f"the provider's batch has no answer to it: {said}")

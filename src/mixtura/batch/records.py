@@ -238,16 +238,28 @@ def _read_json_document(source: Source) -> list[Record]:
 
 def _read_text_lines(source: Source) -> Iterator[Record]:
     with Path(source.name).open(encoding=source.text_encoding()) as file:
-        for number, line in enumerate(file, start=1):
+        for number, line in enumerate(_check_text(source, file), start=1):
             if text := line.strip():
                 yield Record(f"{source.shown}:{number}", {"prompt": text})
+
+
+def _check_text(source: Source, lines: Iterable[str]) -> Iterator[str]:
+    """The lines. Raises ConfigError where one is no text: of a file in UTF-16 without its mark."""
+    for number, line in enumerate(lines, start=1):
+        if "\0" in line:
+            raise ConfigError(
+                f"{source.shown}:{number}: it contains zero bytes, which text has not: save the"
+                " file as UTF-8"
+            )
+        yield line
 
 
 def _read_table(source: Source) -> Iterator[Record]:
     csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
     between = "\t" if source.format == "tsv" else ","
     with Path(source.name).open(encoding=source.text_encoding(), newline="") as file:
-        rows = csv.DictReader(chain(file, (_END_LINE,)), delimiter=between)
+        lines = chain(_check_text(source, file), (_END_LINE,))
+        rows = csv.DictReader(lines, delimiter=between)
         try:
             names = [name for name in rows.fieldnames or () if name != _END_LINE]
             _check_closed(source, 1, names)

@@ -96,16 +96,17 @@ def _find_point(
     checked = batch_input.check(rows)
     notes: list[str] = []
     size = int(known.get(BYTES, "0"))
+    is_other = bool(changes)
     if changes:
         notes.append(f"The command differs from the one in the journal: {'; '.join(changes)}.")
     elif rows > checked.rows:
         fewer = f"{pluralize_count(rows, 'row')} were done, and now there are {checked.rows:,}"
-        rows = 0
+        rows, is_other = 0, True
         notes.append(f"The input differs from the one in the journal: {fewer}.")
         if keeps:
             raise ConfigError(_output_exists_message(files, [fewer]))
     elif rows and checked.digest.hex() != known.get(DIGEST):
-        rows = 0
+        rows, is_other = 0, True
         notes.append(
             "The input differs from the one in the journal: rows that were done have changed."
         )
@@ -122,6 +123,8 @@ def _find_point(
     done = finished and rows == checked.rows
     if not done or (retry_failed and calls.journal.read_failed()):
         before_asking()
+    if finished or is_other:  # what is asked from now on has all of --within again
+        calls.settings[SINCE] = ""
     return _take_up(calls, files, command, checked, rows, notes, done, finished, retry_failed)
 
 
@@ -148,8 +151,8 @@ def _take_up(
     created = int(known.get(CREATED, "0")) or int(time.time())
     name = files.output.name.encode(errors="replace").decode()
     now = {COMMAND: json.dumps(command), CREATED: str(created), OUTPUT: name}
-    if finished:  # what is asked from now on has all of --within again
-        now[SINCE] = calls.settings[SINCE] = ""
+    now[SINCE] = known.get(SINCE, "")
+    float(now[SINCE] or 0)  # raises ValueError where it is none: the journal is damaged
     if not rows:
         if calls.earlier_calls:
             kept_calls = pluralize_count(calls.earlier_calls, "call")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import KW_ONLY, dataclass
 from functools import partial
@@ -96,6 +96,8 @@ class BatchSession:
     async def describe_interrupted(self) -> BatchOutcome:
         """How a batch stands that ``run`` did not come to the end of: it was called off."""
         self._interrupted = True
+        if self._output is None:  # before the first row: while a cluster's workers start
+            self._count_earlier_rows()
         self._report()
         return self._build_outcome("interrupted")
 
@@ -105,7 +107,7 @@ class BatchSession:
         of this process, and those of earlier ones that the journal answers. Raises ConfigError.
         """
         first = self._output.next_line if self._output else self.start.rows
-        found = {one.row.line: one for one in (self._output.rows_ahead if self._output else ())}
+        found = {one.row.line: one for one in self.rows_ahead}
         window = self.models.window
         near = set(range(first, first + window * CLEAR_ROWS)) - found.keys()
         self.calls.refuse_new_calls()
@@ -120,6 +122,18 @@ class BatchSession:
         self._report()
         found |= again
         return [found[line] for line in sorted(found)]
+
+    @property
+    def rows_ahead(self) -> list[FinishedRow]:
+        """Rows of this process that are over and stand behind one that is not."""
+        return self._output.rows_ahead if self._output else []
+
+    async def keep_paid_rows(self, paid: Sequence[FinishedRow]) -> None:
+        """
+        Write what is in no file yet, of a batch that will not go on: *paid* rows behind those that
+        are in order, failed ones into the file of errors. Raises ConfigError (StoreError).
+        """
+        await self.calls.writer.run_job(partial(self._write_paid_rows, paid))
 
     def drain(self) -> None:
         """Begin no further call; ``run`` returns once those under way are kept."""
@@ -138,11 +152,14 @@ class BatchSession:
         runner = self._runner
         return self._interrupted or (runner is not None and runner.cap is not None)
 
-    async def _answer_rows(self, part: part_file.PartFile) -> None:
+    def _count_earlier_rows(self) -> None:
         answered = self.calls.journal.recovered_lines()
         failed = sum(one.line not in answered for one in self.calls.journal.read_failed())
         self.progress.earlier = self.start.rows
         self.progress.done, self.progress.failed = self.start.rows - failed, failed
+
+    async def _answer_rows(self, part: part_file.PartFile) -> None:
+        self._count_earlier_rows()
         output = OrderedOutput(self.calls, part, first=self.start.rows, digest=self.start.digest)
         self._output = output
         if self.start.rows < self.start.total:
@@ -189,6 +206,21 @@ class BatchSession:
         size = files.output.stat().st_size
         journal.settle_rows(left, {STATE: FINISHED, BYTES: str(size)})
         part.remove()
+
+    def _write_paid_rows(self, paid: Sequence[FinishedRow]) -> None:
+        """In the journal's thread."""
+        journal, files = self.calls.journal, self.files
+        lines = {one.row.line: one.data for one in paid if not one.failed}
+        # Failed at first, and answered when they were asked once more.
+        for number in journal.recovered_lines():
+            lines[number] = journal.read_recovered(number) or b""
+        in_order = self._output.unwritten_lines if self._output else b""
+        # Behind the last whole line, and once: a process that was killed here begins again.
+        size = int(journal.read_settings()[BYTES])
+        with closing(part_file.PartFile(files.part, size)) as part:
+            part.append(in_order + b"".join(lines[number] for number in sorted(lines)))
+        failed = [one.body for one in journal.read_failed() if one.line not in lines]
+        part_file.write_lines(files.errors, [*failed, *(one.data for one in paid if one.failed)])
 
     async def _tick(self) -> None:
         while True:

@@ -84,6 +84,17 @@ class EndpointBatches:
         finally:
             self._gathered.pop(call, None)
 
+    async def find_earlier_name(self, key: str, call: str) -> str:
+        """
+        The name under which an earlier process has sent the call whose name begins with *key*:
+        what it asked may differ, as by the limit of an answer under a cap. Else *call*.
+        """
+        if not await self._read_earlier():
+            return call
+        find = self._batches.journal.journal.find_provider_call
+        found: Any = await self._batches.run_job(partial(find, call, key))
+        return found[0] if found else call
+
     async def forget_calls(self, calls: Iterable[str]) -> None:
         """No answer came of them: they may be asked in another batch."""
         journal = self._batches.journal.journal
@@ -143,17 +154,24 @@ class EndpointBatches:
     async def _find_batch(self, call: str) -> tuple[FollowedBatch, int] | None:
         """The batch that a call is in already, which is followed from now on."""
         journal = self._batches.journal.journal
-        if self._earlier is None:
-            read: Any = await self._batches.run_job(journal.read_provider_batches)
-            self._earlier = {one.tag: one for one in read}
+        earlier = await self._read_earlier()
         found: Any = await self._batches.run_job(partial(journal.find_provider_call, call))
         if found is None:
             return None
-        tag, number = found
+        _, tag, number = found
         if (batch := self.following.get(tag)) is None:
-            batch = FollowedBatch(self._earlier[tag])
+            batch = FollowedBatch(earlier[tag])
             self._follow(batch)
         return batch, number
+
+    async def _read_earlier(self) -> dict[str, SubmittedBatch]:
+        """The batches that are in the journal, by their tags."""
+        if self._earlier is None:
+            read: Any = await self._batches.run_job(
+                self._batches.journal.journal.read_provider_batches
+            )
+            self._earlier = self._earlier or {one.tag: one for one in read}
+        return self._earlier
 
     def _follow(self, batch: FollowedBatch) -> None:
         self.following[batch.record.tag] = batch

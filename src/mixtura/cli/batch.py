@@ -7,14 +7,15 @@ from typing import Any
 import click
 
 from mixtura.batch.records import DEFAULT_SPLIT, FORMATS
-from mixtura.cli.common import batch_cap_options as cap_options
 from mixtura.cli.common import (
+    BATCH_ROWS,
     config_option,
     count_option,
     engine_options,
     name_callback,
     name_option,
 )
+from mixtura.cli.common import batch_cap_options as cap_options
 from mixtura.cli.completed_values import complete_file
 from mixtura.cli.help_layout import MixturaCommand
 from mixtura.cli.mixture_options import sampling_options, team_options
@@ -72,7 +73,7 @@ def duration_callback(
     help="Field with a picture's path or web address, or a list of them; by default image, images.",
 )  # fmt: skip
 @system_option
-@count_option("--limit", "First N rows only.")
+@count_option("--limit", "First N rows only.", within=BATCH_ROWS)
 @count_option("--sample", "N rows drawn at random, the same for the same --seed.")
 @click.option(
     "--dedupe", is_flag=True, help="Ask equal rows once, and give all of them the same answer."

@@ -46,8 +46,8 @@ def _report_temporary(outcome: BatchOutcome, files: BatchFiles, options: ReportO
         if path.exists():
             _copy_to_stdout(path)
             break
-    if outcome.errors:
-        click.echo(Path(outcome.errors).read_bytes(), err=True, nl=False)
+    if files.errors.exists():
+        click.echo(files.errors.read_bytes(), err=True, nl=False)
     return _report(replace(outcome, output=None, errors=None, journal=None), options)
 
 

@@ -125,6 +125,11 @@ def run_batch(options: BatchOptions) -> int:
         raise click.UsageError("--column and --template each say what the prompt is: give one.")
     if options.provider_batch in (None, "off") and options.within is not None:
         raise click.UsageError("--within is for --provider-batch auto or only: give that, too.")
+    if options.provider_batch not in (None, "off") and options.is_temporary:
+        raise click.UsageError(
+            "--provider-batch with - as OUT needs a --journal: a batch that goes on at its provider"
+            " after this command would be paid, and never read."
+        )
     with ExitStack() as stack:
         files = _find_files(options, stack)
         source = _find_source(options, files, stack)
@@ -183,6 +188,8 @@ def _find_source(options: BatchOptions, files: BatchFiles, stack: ExitStack) -> 
     """The input; standard input is kept in a file, since it is read more than once."""
     name, path = options.source, expand_home(options.source)
     if name == STANDARD_STREAM:
+        if options.format == "dataset":
+            raise click.UsageError("--format dataset is for a name or a folder, but IN is -.")
         if sys.stdin.isatty():
             raise click.UsageError("IN is -, and nothing is piped in.")
         path = stack.enter_context(keep_standard_input(sys.stdin.buffer, files.journal))
@@ -310,9 +317,12 @@ def _run(
         if finished:
             return runner.run(_describe(session))
         try:
-            return runner.run(engine.run(_run_until_signal(session)))
+            outcome = runner.run(engine.run(_run_until_signal(session)))
         except KeyboardInterrupt:
-            return runner.run(session.describe_interrupted())
+            outcome = runner.run(session.describe_interrupted())
+        if options.is_temporary and outcome.ending != "done":  # nothing else is left of them
+            runner.run(session.keep_paid_rows(session.rows_ahead))
+        return outcome
 
 
 async def _describe(session: BatchSession) -> BatchOutcome:

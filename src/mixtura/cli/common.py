@@ -84,6 +84,7 @@ class WholeNumberType(click.ParamType[int]):
 SEED = WholeNumberType(quantities.SEED)
 ANSWER_TOKENS = WholeNumberType(quantities.ANSWER_TOKENS)
 COUNT = WholeNumberType(quantities.COUNT)
+BATCH_ROWS = WholeNumberType(quantities.BATCH_ROWS)
 LAYERS = WholeNumberType(quantities.LAYERS)
 DOLLARS = NumberType(quantities.DOLLARS)
 POSITIVE_DOLLARS = NumberType(quantities.POSITIVE_DOLLARS)

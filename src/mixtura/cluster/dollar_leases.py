@@ -123,9 +123,9 @@ class LeasedCap:
         self.dollars = dollars
         self._lent = RunCap(name, 0.0)
         self._returned = 0.0
-        self._needed: dict[int, float] = {}
-        self._count = self._uses_told = 0
-        self._changed = asyncio.Event()
+        self._waiting: dict[asyncio.Future[None], float] = {}
+        """Who waits for room, first come first, and for how many dollars."""
+        self._uses_told = 0
         self._exhausted = float("inf")
         """Dollars of which it is known that there are not so many."""
         self.asks = asyncio.Event()
@@ -142,14 +142,14 @@ class LeasedCap:
 
     def settle(self, hold: int, spent: Spend) -> None:
         self._lent.settle(hold, spent)
-        self._changed.set()  # what it leaves may be enough for another
+        self._wake()  # what it leaves may be enough for another
 
     def current_use(self) -> DollarUse:
         """What the owner is told; what is returned since it was told last is told once."""
         spent = self._lent.spent.dollars
         held = max(0.0, self._lent.committed_spend.dollars - spent)
         returned, self._returned = self._returned, 0.0
-        needed = max(self._needed.values(), default=0.0)
+        needed = max(self._waiting.values(), default=0.0)
         self._uses_told += 1
         return DollarUse(spent, held, returned, needed, self._uses_told)
 
@@ -158,28 +158,38 @@ class LeasedCap:
         self._lent.dollars = whole + lease.more
         if lease.more:
             self._exhausted = float("inf")
-        if lease.exhausted and self._needed:
-            self._exhausted = max(self._needed.values())
-        if (lease.wanted or self._needed) and not lease.more:
+        if lease.exhausted and self._waiting:
+            self._exhausted = max(self._waiting.values())
+        if (lease.wanted or self._waiting) and not lease.more:
             free = max(0.0, whole - self._lent.committed_spend.dollars)
             self._lent.dollars = whole - free
             self._returned += free
-        if lease.more or lease.exhausted:
-            self._changed.set()
+        self._wake()
+
+    def _wake(self) -> None:
+        """Those for whom there is room by now, and those for whom there will be none."""
+        # Not all of them: thousands would try again whenever one row has ended.
+        free = (self._lent.dollars or 0.0) - self._lent.committed_spend.dollars + _TINY
+        for turn, needed in self._waiting.items():
+            if turn.done():
+                continue
+            if needed < self._exhausted:
+                if needed > free:
+                    continue
+                free -= needed
+            turn.set_result(None)
 
     async def wait_for_room(self, needed: float) -> bool:
         """Return once there may be room for so many dollars; False where there will be none."""
         if needed >= self._exhausted:
             return False
-        self._count += 1
-        number = self._count
-        self._needed[number] = needed
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting[turn] = needed
         self.asks.set()
         try:
-            self._changed.clear()
-            await self._changed.wait()
+            await turn
         finally:
-            del self._needed[number]
+            del self._waiting[turn]
         return needed < self._exhausted
 
 

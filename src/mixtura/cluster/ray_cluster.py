@@ -231,7 +231,7 @@ def _start_here(ray: Any, folder: str | None, cores: int | None, told: dict[str,
 
 
 def _cluster_error_text(address: str | None, error: Exception) -> str:
-    said = to_one_line(error)[:300] or type(error).__name__
+    said = to_one_line(error)[:300].rstrip(". ") or type(error).__name__
     if address is None:
         return f"a local Ray cluster cannot be started: {said}"
     return (

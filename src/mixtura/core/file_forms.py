@@ -30,5 +30,7 @@ def describe_other_form(data: bytes) -> str | None:
     for mark, words in _MARKS:
         if small.startswith(mark):
             return words
+    if b"\0" in start:
+        return "it contains zero bytes, which text has not: save the file as UTF-8"
     line = start.partition(b"\n")[0]
     return "this looks like a table with commas or tabs" if _TABLE.fullmatch(line) else None

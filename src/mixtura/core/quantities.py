@@ -276,6 +276,8 @@ SEED = NumberRange(-(2**63), 2**63 - 1)
 ANSWER_TOKENS = NumberRange(1, MAX_TOKENS)
 COUNT = NumberRange(1, 1_000_000)
 """Prompts, answers to each, prompts in flight, rows of a list."""
+BATCH_ROWS = NumberRange(1, 10**12)
+"""Rows of a batch, which are read as they are needed."""
 LAYERS = NumberRange(1, 100)
 DOLLARS = NumberRange(0, 1e9)
 POSITIVE_DOLLARS = NumberRange(0, 1e9, above=True)

@@ -82,10 +82,6 @@ class WaitQueue(Generic[T]):
         if not one.turn.done():
             one.turn.set_result(None)
 
-    def let_all_in(self) -> None:
-        for one in tuple(self):
-            self.let_in(one)
-
     def refuse(self, one: Waiter[T], error: Exception) -> None:
         """It waits no longer: *error* is raised where it does."""
         self._remove(one)

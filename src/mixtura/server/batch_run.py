@@ -6,7 +6,7 @@ import shutil
 import time
 from asyncio import to_thread
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,9 +14,8 @@ from typing import Any, NamedTuple
 from mixtura.batch.call_journal import CallJournal
 from mixtura.batch.input_rows import BatchInput
 from mixtura.batch.journaled_models import JournaledModels
-from mixtura.batch.ordered_output import BYTES, FinishedRow
 from mixtura.batch.outcome import BatchOutcome, BatchProgress
-from mixtura.batch.part_file import BatchFiles, PartFile, write_lines
+from mixtura.batch.part_file import BatchFiles, write_lines
 from mixtura.batch.prompt_form import PromptForm
 from mixtura.batch.records import Source
 from mixtura.batch.resume import find_resume_point
@@ -42,7 +41,6 @@ from mixtura.server.batch_object import (
 )
 from mixtura.server.batch_rows import create_row_lines, find_row_reader
 from mixtura.server.metrics import BatchCounts
-from mixtura.storage.batch_journal import BatchJournal
 from mixtura.storage.kept_batches import OVER, BatchStore, KeptBatch
 from mixtura.storage.kept_files import FileStore
 
@@ -234,7 +232,7 @@ class BatchRun:
             outcome = await self._session.run()
             if outcome.ending != "done" and not self.ended:
                 paid = await self._session.collect_paid_rows()
-                await to_thread(_keep_paid_rows, self._output_files, paid, calls.journal)
+                await self._session.keep_paid_rows(paid)
             return outcome
         finally:
             self._session = None
@@ -324,20 +322,6 @@ class BatchRun:
             self._body = {**body, **kept.body}
             if kept.status in ("cancelling", "cancelled"):  # else another process was faster
                 self._ends_as = "cancelled"
-
-
-def _keep_paid_rows(files: BatchFiles, paid: list[FinishedRow], journal: BatchJournal) -> None:
-    """A batch that ends here: what stood ahead of an open row comes behind what is written."""
-    lines = {one.row.line: one.data for one in paid if not one.failed}
-    # Failed at first, and answered when they were asked once more.
-    for number in journal.recovered_lines():
-        lines[number] = journal.read_recovered(number) or b""
-    # Behind the last whole line, and once: a process that was killed here begins again.
-    size = int(journal.read_settings()[BYTES])
-    with closing(PartFile(files.part, size)) as part:
-        part.append(b"".join(lines[number] for number in sorted(lines)))
-    failed = [one.body for one in journal.read_failed() if one.line not in lines]
-    write_lines(files.errors, [*failed, *(one.data for one in paid if one.failed)])
 
 
 class RefusedModel:

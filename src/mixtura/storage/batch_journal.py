@@ -326,11 +326,14 @@ class BatchJournal:
             )
         return [SubmittedBatch(*row) for row in rows]
 
-    def find_provider_call(self, call: str) -> tuple[str, int] | None:
-        """The batch that a call is in, and its number there."""
+    def find_provider_call(self, call: str, key: str = "") -> tuple[str, str, int] | None:
+        """Name, batch and number of *call*; with *key*, else of the first whose name begins so."""
+        query = (
+            "SELECT call, tag, number FROM provider_calls JOIN provider_batches USING (tag)"
+            " WHERE call BETWEEN ? AND ? ORDER BY call <> ?, made, call LIMIT 1"
+        )
         with self._store.transaction() as db:
-            row = db.fetch_one("SELECT tag, number FROM provider_calls WHERE call = ?", (call,))
-        return (row[0], row[1]) if row else None
+            return db.fetch_one(query, (key or call, f"{key}g" if key else call, call))
 
     def has_unanswered_provider_calls(self, key_digits: int) -> bool:
         """
@@ -361,10 +364,7 @@ class BatchJournal:
 
     def forget_rows(self, settings: Mapping[str, str]) -> None:
         """The output begins anew: no row has failed yet. Calls and amounts stay."""
-        with self._store.transaction() as db:
-            db.execute("DELETE FROM failed")
-            db.execute("DELETE FROM recovered")
-            db.execute_many("INSERT OR REPLACE INTO settings VALUES (?, ?)", [*settings.items()])
+        self.settle_rows((), settings)
 
     def settle_rows(self, failed: Iterable[FailedRow], settings: Mapping[str, str]) -> None:
         """The output is whole: only *failed* are left, at their places in it."""

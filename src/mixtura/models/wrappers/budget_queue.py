@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 from mixtura.core.call_ledger import open_ledger
 from mixtura.core.errors import BudgetExceededError
 from mixtura.core.events import Emit
@@ -9,27 +11,33 @@ from mixtura.core.model import Model, Wrapper
 from mixtura.core.types import Completion, Request
 from mixtura.engine.wait_queue import WaitQueue
 
+TRIES_PER_END = 8
+"""
+Answers that may try again once another has ended. An end makes room for about one, now and then
+for several; were all that wait to try each time, thousands of rows would take a processor's time.
+"""
+
 
 class InFlight:
-    """Counts answers under way and wakes those that wait for one of them to end."""
+    """Counts answers under way and wakes those that wait for one of them to end, in turn."""
 
     def __init__(self) -> None:
         self.under_way = 0
-        self._queue = WaitQueue[None](_give_nothing_back)
+        self._queue = WaitQueue[None](lambda _: self._let_in(1))
 
     async def wait_for_end(self) -> None:
-        """Return once an answer has ended that made room."""
+        """Return once an answer has ended that made room, perhaps for this one."""
         await self._queue.wait(self._queue.join("", None))
 
     def mark_ended(self, *, made_room: bool) -> None:
-        """An answer is over; the waiting try again if it *made_room* under the cap."""
+        """An answer is over; some of the waiting try again if it *made_room* under the cap."""
         self.under_way -= 1
         if made_room:
-            self._queue.let_all_in()
+            self._let_in(TRIES_PER_END)
 
-
-def _give_nothing_back(_: None) -> None:
-    """Nothing to do: every waiter is woken, so one that was cancelled uses up no other's turn."""
+    def _let_in(self, count: int) -> None:
+        for one in tuple(islice(self._queue, count)):
+            self._queue.let_in(one)
 
 
 class BudgetQueued(Wrapper):
