@@ -320,7 +320,7 @@ def test_another_command_does_not_replace_an_output_whose_failed_rows_are_asked_
     with pytest.raises(ConfigError, match=r"-m was A and is B.*--overwrite"):
         batch.run(command="B")
     batch.write_prompts(["One?", "Three?"])
-    with pytest.raises(ConfigError, match=r"the input has changed.*--overwrite"):
+    with pytest.raises(ConfigError, match=r"rows that were done have changed.*--overwrite"):
         batch.run()
 
     assert batch.files.output.read_bytes() == before

@@ -96,22 +96,14 @@ def _find_point(
     checked = batch_input.check(rows)
     notes: list[str] = []
     size = int(known.get(BYTES, "0"))
-    is_other = bool(changes)
+    other = _describe_other_input(rows, checked, known)
     if changes:
         notes.append(f"The command differs from the one in the journal: {'; '.join(changes)}.")
-    elif rows > checked.rows:
-        fewer = f"{pluralize_count(rows, 'row')} were done, and now there are {checked.rows:,}"
-        rows, is_other = 0, True
-        notes.append(f"The input differs from the one in the journal: {fewer}.")
+    elif other:
+        rows = 0
+        notes.append(f"The input differs from the one in the journal: {other}.")
         if keeps:
-            raise ConfigError(_output_exists_message(files, [fewer]))
-    elif rows and checked.digest.hex() != known.get(DIGEST):
-        rows, is_other = 0, True
-        notes.append(
-            "The input differs from the one in the journal: rows that were done have changed."
-        )
-        if keeps:
-            raise ConfigError(_output_exists_message(files, ["the input has changed"]))
+            raise ConfigError(_output_exists_message(files, [other]))
     elif rows:
         kept = files.output if finished else files.part
         exactly = kept is files.output
@@ -123,9 +115,18 @@ def _find_point(
     done = finished and rows == checked.rows
     if not done or (retry_failed and calls.journal.read_failed()):
         before_asking()
-    if finished or is_other:  # what is asked from now on has all of --within again
+    if finished or changes or other:  # what is asked from now on has all of --within again
         calls.settings[SINCE] = ""
     return _take_up(calls, files, command, checked, rows, notes, done, finished, retry_failed)
+
+
+def _describe_other_input(rows: int, checked: CheckedInput, known: Mapping[str, str]) -> str | None:
+    """What shows that *rows* rows of another input were done; None where nothing does."""
+    if rows > checked.rows:
+        return f"{pluralize_count(rows, 'row')} were done, and now there are {checked.rows:,}"
+    if rows and checked.digest.hex() != known.get(DIGEST):
+        return "rows that were done have changed"
+    return None
 
 
 def _check_part(files: BatchFiles) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -43,6 +43,42 @@ SUBMISSIONS = 10
 _LOG = logging.getLogger("mixtura.batches")
 
 
+class BatchRecords:
+    """The batches in the journal, and the calls that each has."""
+
+    def __init__(self, batches: Batches) -> None:
+        self._journal = batches.journal.journal
+        self._run_job = batches.run_job
+        self._known: dict[str, SubmittedBatch] | None = None
+
+    async def read(self) -> dict[str, SubmittedBatch]:
+        """Those of earlier processes and of this one, by their tags."""
+        if self._known is None:
+            read: Any = await self._run_job(self._journal.read_provider_batches)
+            self._known = self._known or {one.tag: one for one in read}
+        return self._known
+
+    async def find_call(self, call: str, key: str = "") -> tuple[str, str, int] | None:
+        """A call's name, its batch's tag and its number there; by *key*, the name's beginning."""
+        found: Any = await self._run_job(partial(self._journal.find_provider_call, call, key))
+        return found
+
+    async def keep(self, record: SubmittedBatch, calls: Sequence[str] | None = None) -> None:
+        """Write a batch; *calls*: where it is new, the names of those in it, in order."""
+        more = () if calls is None else (calls,)
+        if self._known is not None:
+            self._known[record.tag] = record
+        await self._run_job(partial(self._journal.keep_provider_batch, record, *more))
+
+    async def forget(self, tag: str) -> None:
+        """Take a batch out: nothing of it is at the provider."""
+        await self._run_job(partial(self._journal.forget_provider_batch, tag))
+
+    async def forget_calls(self, calls: Iterable[str]) -> None:
+        """Take calls out of their batches."""
+        await self._run_job(partial(self._journal.forget_provider_calls, [*calls]))
+
+
 class EndpointBatches:
     """
     The batches at *place*, an address. A batch and its calls are in the journal before anything is
@@ -59,7 +95,7 @@ class EndpointBatches:
         self._failures = 0
         self._full = 0  # batches in a row that found the provider's queue full
         self._rows = terms.rows
-        self._earlier: dict[str, SubmittedBatch] | None = None
+        self._records = BatchRecords(batches)
         self.following: dict[str, FollowedBatch] = {}
 
     async def ask(self, call: str, body: bytes) -> RowResult:
@@ -89,16 +125,14 @@ class EndpointBatches:
         The name under which an earlier process has sent the call whose name begins with *key*:
         what it asked may differ, as by the limit of an answer under a cap. Else *call*.
         """
-        if not await self._read_earlier():
+        if not await self._records.read():
             return call
-        find = self._batches.journal.journal.find_provider_call
-        found: Any = await self._batches.run_job(partial(find, call, key))
+        found = await self._records.find_call(call, key)
         return found[0] if found else call
 
     async def forget_calls(self, calls: Iterable[str]) -> None:
         """No answer came of them: they may be asked in another batch."""
-        journal = self._batches.journal.journal
-        await self._batches.run_job(partial(journal.forget_provider_calls, [*calls]))
+        await self._records.forget_calls(calls)
 
     async def drop_tasks(self) -> None:
         tasks = [one.task for one in self.following.values() if one.task]
@@ -139,39 +173,25 @@ class EndpointBatches:
         tag = f"mixtura-{secrets.token_hex(8)}"
         record = SubmittedBatch(tag, self._place, "made", "", "", time.time(), len(some))
         batch = FollowedBatch(record, dict(enumerate(some)), fresh=True)
-        keep = self._batches.journal.journal.keep_provider_batch
         try:
-            await self._batches.run_job(partial(keep, record, [one.call for one in some]))
+            await self._records.keep(record, [one.call for one in some])
         except Exception as error:
             batch.fail_waiting(error)
             raise
-        if self._earlier is not None:
-            self._earlier[tag] = record
         self._follow(batch)
 
     # ---- found
 
     async def _find_batch(self, call: str) -> tuple[FollowedBatch, int] | None:
         """The batch that a call is in already, which is followed from now on."""
-        journal = self._batches.journal.journal
-        earlier = await self._read_earlier()
-        found: Any = await self._batches.run_job(partial(journal.find_provider_call, call))
-        if found is None:
+        earlier = await self._records.read()
+        if (found := await self._records.find_call(call)) is None:
             return None
         _, tag, number = found
         if (batch := self.following.get(tag)) is None:
             batch = FollowedBatch(earlier[tag])
             self._follow(batch)
         return batch, number
-
-    async def _read_earlier(self) -> dict[str, SubmittedBatch]:
-        """The batches that are in the journal, by their tags."""
-        if self._earlier is None:
-            read: Any = await self._batches.run_job(
-                self._batches.journal.journal.read_provider_batches
-            )
-            self._earlier = self._earlier or {one.tag: one for one in read}
-        return self._earlier
 
     def _follow(self, batch: FollowedBatch) -> None:
         self.following[batch.record.tag] = batch
@@ -265,15 +285,11 @@ class EndpointBatches:
 
     async def _note_batch(self, batch: FollowedBatch, **changes: str) -> None:
         record = batch.record = batch.record._replace(**changes)
-        keep = self._batches.journal.journal.keep_provider_batch
-        if self._earlier is not None:
-            self._earlier[record.tag] = record
-        await self._batches.run_job(partial(keep, record))
+        await self._records.keep(record)
 
     async def _forget(self, batch: FollowedBatch) -> None:
         batch.record = batch.record._replace(state="made")  # nothing of it is at the provider
-        forget = self._batches.journal.journal.forget_provider_batch
-        await self._batches.run_job(partial(forget, batch.record.tag))
+        await self._records.forget(batch.record.tag)
 
     # ---- read
 

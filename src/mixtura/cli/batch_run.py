@@ -33,7 +33,13 @@ from mixtura.batch.session import BatchSession
 from mixtura.billing.spending_caps import RunCap, Spend
 from mixtura.catalog.user_files import expand_home
 from mixtura.cli.attachments import read_image
-from mixtura.cli.batch_engine import LocalEngine, create_models, merge_left_calls, open_pool
+from mixtura.cli.batch_engine import (
+    ClusterEngine,
+    LocalEngine,
+    create_models,
+    merge_left_calls,
+    open_pool,
+)
 from mixtura.cli.batch_forecast import print_forecast
 from mixtura.cli.batch_progress import show_batch
 from mixtura.cli.batch_report import report_outcome
@@ -316,13 +322,22 @@ def _run(
             models.provider_batches.on_time_up = partial(session.end_for, TIME_IS_UP)
         if finished:
             return runner.run(_describe(session))
-        try:
-            outcome = runner.run(engine.run(_run_until_signal(session)))
-        except KeyboardInterrupt:
-            outcome = runner.run(session.describe_interrupted())
-        if options.is_temporary and outcome.ending != "done":  # nothing else is left of them
-            runner.run(session.keep_paid_rows(session.rows_ahead))
-        return outcome
+        return _run_session(runner, engine, session, options)
+
+
+def _run_session(
+    runner: asyncio.Runner,
+    engine: LocalEngine | ClusterEngine,
+    session: BatchSession,
+    options: BatchOptions,
+) -> BatchOutcome:
+    try:
+        outcome = runner.run(engine.run(_run_until_signal(session)))
+    except KeyboardInterrupt:
+        outcome = runner.run(session.describe_interrupted())
+    if options.is_temporary and outcome.ending != "done":  # nothing else is left of them
+        runner.run(session.keep_paid_rows(session.rows_ahead))
+    return outcome
 
 
 async def _describe(session: BatchSession) -> BatchOutcome:
