@@ -12,7 +12,7 @@ import pytest
 
 import mixtura
 from mixtura import cli
-from mixtura.core import events
+from mixtura.core import errors, events
 from mixtura.server import error_statuses
 from mixtura.server.openapi import openapi_document
 from tests.support.command_line import desk  # noqa: F401 - a fixture
@@ -111,6 +111,40 @@ def test_the_page_of_errors_has_every_class_and_every_code():
     for error, kind in error_statuses._ERROR_KINDS:
         rows = [row for row in text.splitlines() if f"`{kind.code}`" in row]
         assert any(str(kind.status) in row.split("|")[1] for row in rows), error
+
+
+def test_every_class_of_the_tree_of_errors_has_its_own_line_below_its_parent():
+    text = (DOCS / "reference" / "errors.md").read_text("utf-8")
+    tree = re.search(r"^```text\n(MixturaError\n.*?)^```", text, re.MULTILINE | re.DOTALL)
+    public = [getattr(mixtura, name) for name in mixtura.__all__ if name.endswith("Error")]
+    classes = {kind for kind in (*vars(errors).values(), *public) if isinstance(kind, type)}
+    expected = {
+        kind.__name__: kind.__base__.__name__
+        for kind in classes
+        if issubclass(kind, errors.MixturaError) and kind is not errors.MixturaError
+    }
+
+    assert tree, "there is no tree"
+    above: list[str] = []
+    parents: dict[str, str] = {}
+    for line in tree[1].splitlines():
+        found = re.fullmatch(r"((?:│   |    )*(?:[├└]── )?)(\w+Error)(?: +[^│├└]+)?", line)
+        assert found, line
+        depth = len(found[1]) // 4
+        above = [*above[:depth], found[2]]
+        assert len(above) == depth + 1, line
+        if depth:
+            assert found[2] not in parents, line
+            parents[found[2]] = above[-2]
+    assert parents == expected
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_every_line_of_a_tree_has_one_branch(path):
+    """A tree or a drawing whose lines were joined is no longer read."""
+    for block in re.findall(r"^```.*?^```", path.read_text("utf-8"), re.MULTILINE | re.DOTALL):
+        for line in block.splitlines():
+            assert len(re.findall("[├└]── ", line)) <= 1, line
 
 
 def test_the_page_of_events_has_every_event_and_every_frame():
