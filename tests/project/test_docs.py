@@ -12,6 +12,7 @@ import pytest
 
 import mixtura
 from mixtura import cli
+from mixtura.config.config import load
 from mixtura.core import errors, events
 from mixtura.server import error_statuses
 from mixtura.server.openapi import openapi_document
@@ -185,6 +186,24 @@ def test_the_table_of_exit_codes_is_that_of_the_command_line():
 
     known = ("ANSWERED", "NOT_WRITTEN", "WRONG_USE", "NO_ANSWER", "CAPPED", "INTERRUPTED")
     assert codes == [getattr(cli, name) for name in known]
+
+
+# ---- the examples are teams that we would advise
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_an_example_is_no_team_that_show_advises_against(path, tmp_path):
+    page = path.read_text("utf-8")
+    (tmp_path / "merge.md").write_text("{{proposals}}")
+    for text in re.findall(r"^```toml\n(.*?)^```", page, re.MULTILINE | re.DOTALL):
+        file = tmp_path / "mixtura.toml"
+        file.write_text(text)
+        config = load(str(file), environ={}, folder=tmp_path, home=tmp_path)
+        for plan in (plan for plan in config.registry.mixtures.values() if plan.where):
+            # Of small local models a page says itself what `mixtura show` says of them.
+            known = "small models, which gain little" if "small gain little" in page else None
+            problems = [one for one in config.team_problems(plan) if not known or known not in one]
+            assert problems == [], plan.name
 
 
 # ---- the tutorial, step by step
