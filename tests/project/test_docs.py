@@ -13,6 +13,8 @@ import pytest
 import mixtura
 from mixtura import cli
 from mixtura.config.config import load
+from mixtura.config.local_council import SERVER_TITLES
+from mixtura.config.registry import USE_COMMANDS
 from mixtura.core import errors, events
 from mixtura.server import error_statuses
 from mixtura.server.openapi import openapi_document
@@ -178,6 +180,26 @@ def test_the_page_on_observing_has_every_metric():
 
     for metric in re.findall(r'"(mixtura_\w+)"', code):
         assert re.search(rf"`{metric}(_total)?`", text), metric
+
+
+def test_the_default_team_is_described_alike_wherever_it_is():
+    text = (DOCS / "reference" / "configuration.md").read_text("utf-8")
+    section = text.partition("### The default team\n")[2].partition("\n### ")[0]
+    guide = (DOCS / "guides" / "command-members.md").read_text("utf-8")
+    help_text = cli.group.get_command(None, "ask").help
+
+    steps = re.findall(r"^\d\. \*\*(.+?)\*\*", section, re.MULTILINE)
+    assert steps == [
+        "Keys of several providers", "One provider's key", "Models and tools on this machine",
+        "The starter team", "The embedded model",
+    ]  # fmt: skip
+    for title in SERVER_TITLES:
+        assert title in section, title
+        assert title in guide, title
+        assert title in help_text, title
+    assert USE_COMMANDS in section
+    assert USE_COMMANDS in guide
+    assert "use_commands = true" in section
 
 
 def test_the_table_of_exit_codes_is_that_of_the_command_line():
