@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from mixtura.billing.typical_answer import estimate_typical_answer
+from mixtura.billing.typical_answer import (
+    ANSWER_TOKENS,
+    ENVELOPE_TOKENS,
+    QUESTION_TOKENS,
+    estimate_typical_answer,
+)
+from mixtura.config.config import load
+from mixtura.models.fake import echo
 from tests.support.paths import ROOT
 from tests.support.pattern_teams import NAMES, read_configuration
 
@@ -77,3 +84,22 @@ def test_the_table_to_choose_by_links_every_pattern():
 
     assert set(re.findall(r"\[`([\w-]+)`\]\(\1\.md\)", table)) == {*NAMES, "self"}
     assert "The aggregator should be the strongest member." in text
+
+
+def test_the_page_of_costs_counts_as_show_does(tmp_path):
+    text = (ROOT / "docs" / "explanation" / "costs.md").read_text("utf-8")
+    config = load(None, environ={}, folder=tmp_path, home=tmp_path)
+    shapes = [config.build_outline(config.mixture_spec(name)) for name in ("lite", "paper")]
+
+    rows = []
+    for answer in map(estimate_typical_answer, [echo("a"), *shapes]):
+        usage = answer.usage
+        rows.append((len(answer.calls), usage.prompt_tokens, usage.completion_tokens))
+    said = re.findall(
+        r"^\| (?:one model|\w+ layers) .*\| ([\d,]+) \| ([\d,]+) \| ([\d,]+) \|$",
+        text,
+        re.MULTILINE,
+    )
+    assert [tuple(int(n.replace(",", "")) for n in row) for row in said] == rows
+    assert f"about *a* = {ENVELOPE_TOKENS} tokens" in text
+    assert f"*p* = {QUESTION_TOKENS} and *o* = {ANSWER_TOKENS}" in text
