@@ -95,11 +95,8 @@ def test_the_page_of_costs_counts_as_show_does(tmp_path):
     for answer in map(estimate_typical_answer, [echo("a"), *shapes]):
         usage = answer.usage
         rows.append((len(answer.calls), usage.prompt_tokens, usage.completion_tokens))
-    said = re.findall(
-        r"^\| (?:one model|\w+ layers) .*\| ([\d,]+) \| ([\d,]+) \| ([\d,]+) \|$",
-        text,
-        re.MULTILINE,
-    )
+    row = r"^\| (?:one model|\w+ layers) .*\| ([\d,]+) \| ([\d,]+) \| ([\d,]+) \|$"
+    said = re.findall(row, text, re.MULTILINE)
     assert [tuple(int(n.replace(",", "")) for n in row) for row in said] == rows
     assert f"about *a* = {ENVELOPE_TOKENS} tokens" in text
     assert f"*p* = {QUESTION_TOKENS} and *o* = {ANSWER_TOKENS}" in text
