@@ -21,10 +21,10 @@ from tests.support.pattern_teams import NAMES, read_configuration
 PAGES = ROOT / "docs" / "patterns"
 SECTIONS = ["What it does", "When it wins", "When it loses", "Formula", "Cost", "Source"]
 COST = re.compile(
-    r"The team above takes (?P<most>at most )?(?P<calls>\d+) calls,"
-    r" (?P<chain>\d+) one after another\."
-    r" A typical question: (?P<most2>at most )?(?P<read>[\d,]+) tokens read,"
-    r" (?P<wrote>[\d,]+) written, (?P<slow>[\d,]+) of them one after another"
+    r"The team above makes (?P<most>at most )?(?P<calls>\d+) calls;"
+    r" the longest chain is (?P<chain>\d+) calls?\."
+    r" A typical question: (?P<most2>at most )?(?P<read>[\d,]+) tokens read"
+    r" and (?P<wrote>[\d,]+) written, (?P<slow>[\d,]+) of these in the slowest chain"
 )
 
 
@@ -67,7 +67,7 @@ def test_the_cost_on_a_page_is_what_the_code_counts_for_its_team(name, tmp_path)
     typical = estimate_typical_answer(team)
 
     said = COST.search(" ".join(sections(name)["Cost"].split()))
-    assert said, "the section Cost says: The team above takes … (as `mixtura show` does)"
+    assert said, "the section Cost says: The team above makes … (as `mixtura show` counts)"
     parts = ("calls", "chain", "read", "wrote", "slow")
     figures = [int(said[part].replace(",", "")) for part in parts]
     usage = typical.usage
