@@ -118,17 +118,18 @@ def _main_sentence(
         last = looks[-1]
         which = f"look {len(looks)}, at {last.fraction:.0%} of the answers that are planned"
         yield (
-            f"This is {which} ({last.day}). Looks are paid for by Lan and DeMets' rule in the form"
-            f" of Pocock: this one may spend {1 - confidence:.4f} of the 0.05 that all"
-            " looks together have, and that is the width of the interval above. The intervals"
-            " of the table are of 95 % each, uncorrected, and so is every comparison below it."
+            f"This is {which} ({last.day}). Repeated looks are corrected for by Lan and DeMets'"
+            f" rule in Pocock's form: this look may spend {1 - confidence:.4f} of the 0.05 that all"
+            " looks share, which sets the width of the interval above. The intervals of the table"
+            " and all comparisons below it are of 95 % each, uncorrected."
         )
 
 
 def _table(labels: SetLabels, rows: Mapping[str, Row]) -> Iterator[str]:
     yield (
         "| what answers | right, % | 95 % interval | against the 1.5B alone, points |"
-        " it would show | items | answers | calls | tokens | 10¹² operations | seconds | cut off |"
+        " smallest detectable difference | items | answers | calls | tokens | 10¹² operations |"
+        " seconds | cut off |"
     )
     yield "| --- |" + " ---: |" * 11
     for name, row in rows.items():
@@ -144,12 +145,12 @@ def _table(labels: SetLabels, rows: Mapping[str, Row]) -> Iterator[str]:
     yield (
         "*Right* is the mean over items of the mean over an item's answers, with Wilson's interval"
         " of so many items. *Against* is the paired difference on the items that both have, with"
-        " its 95 % interval (bootstrap over items). *It would show*: the true difference that so"
-        " many items show with a power of 0.8. Tokens (read and written), operations (twice the"
-        " parameters a token, the table of tokens left out) and seconds are of one answer, all"
-        " its calls together. **The seconds are of a machine that was busy with other things, with"
-        " many answers decoded side by side: they say nothing of how long one answer takes.**"
-        " *Cut off*: the share of calls that ran into the limit of tokens."
+        " its 95 % interval (bootstrap over items). *Smallest detectable difference*: the true"
+        " difference that so many items show with a power of 0.8. Tokens (read and written),"
+        " operations (twice the parameters for each token, without the table of tokens) and seconds"
+        " are for one answer, all its calls together. **The seconds were measured on a machine that"
+        " did other work, with many answers decoded side by side: they do not say how long one"
+        " answer takes.** *Cut off*: the share of calls that reached the limit of tokens."
     )
 
 
@@ -159,8 +160,8 @@ def _oracles(labels: SetLabels, outcomes: Sequence[Outcome]) -> Iterator[str]:
             share, items = found
             yield (
                 f"An oracle that knows the right answer among {label} would have"
-                f" {100 * share:.1f} % ({items} items): no method, but the most that choosing can"
-                " reach."
+                f" {100 * share:.1f} % ({items} items): it is not a method, but the upper limit of"
+                " choosing."
             )
             yield ""
 

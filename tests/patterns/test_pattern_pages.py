@@ -7,17 +7,24 @@ from pathlib import Path
 
 import pytest
 
-from mixtura.billing.typical_answer import estimate_typical_answer
+from mixtura.billing.typical_answer import (
+    ANSWER_TOKENS,
+    ENVELOPE_TOKENS,
+    QUESTION_TOKENS,
+    estimate_typical_answer,
+)
+from mixtura.config.config import load
+from mixtura.models.fake import echo
 from tests.support.paths import ROOT
 from tests.support.pattern_teams import NAMES, read_configuration
 
 PAGES = ROOT / "docs" / "patterns"
 SECTIONS = ["What it does", "When it wins", "When it loses", "Formula", "Cost", "Source"]
 COST = re.compile(
-    r"The team above takes (?P<most>at most )?(?P<calls>\d+) calls,"
-    r" (?P<chain>\d+) one after another\."
-    r" A typical question: (?P<most2>at most )?(?P<read>[\d,]+) tokens read,"
-    r" (?P<wrote>[\d,]+) written, (?P<slow>[\d,]+) of them one after another"
+    r"The team above makes (?P<most>at most )?(?P<calls>\d+) calls;"
+    r" the longest chain is (?P<chain>\d+) calls?\."
+    r" A typical question: (?P<most2>at most )?(?P<read>[\d,]+) tokens read"
+    r" and (?P<wrote>[\d,]+) written, (?P<slow>[\d,]+) of these in the slowest chain"
 )
 
 
@@ -60,7 +67,7 @@ def test_the_cost_on_a_page_is_what_the_code_counts_for_its_team(name, tmp_path)
     typical = estimate_typical_answer(team)
 
     said = COST.search(" ".join(sections(name)["Cost"].split()))
-    assert said, "the section Cost says: The team above takes … (as `mixtura show` does)"
+    assert said, "the section Cost says: The team above makes … (as `mixtura show` counts)"
     parts = ("calls", "chain", "read", "wrote", "slow")
     figures = [int(said[part].replace(",", "")) for part in parts]
     usage = typical.usage
@@ -77,3 +84,19 @@ def test_the_table_to_choose_by_links_every_pattern():
 
     assert set(re.findall(r"\[`([\w-]+)`\]\(\1\.md\)", table)) == {*NAMES, "self"}
     assert "The aggregator should be the strongest member." in text
+
+
+def test_the_page_of_costs_counts_as_show_does(tmp_path):
+    text = (ROOT / "docs" / "explanation" / "costs.md").read_text("utf-8")
+    config = load(None, environ={}, folder=tmp_path, home=tmp_path)
+    shapes = [config.build_outline(config.mixture_spec(name)) for name in ("lite", "paper")]
+
+    rows = []
+    for answer in map(estimate_typical_answer, [echo("a"), *shapes]):
+        usage = answer.usage
+        rows.append((len(answer.calls), usage.prompt_tokens, usage.completion_tokens))
+    row = r"^\| (?:one model|\w+ layers) .*\| ([\d,]+) \| ([\d,]+) \| ([\d,]+) \|$"
+    said = re.findall(row, text, re.MULTILINE)
+    assert [tuple(int(n.replace(",", "")) for n in row) for row in said] == rows
+    assert f"about *a* = {ENVELOPE_TOKENS} tokens" in text
+    assert f"*p* = {QUESTION_TOKENS} and *o* = {ANSWER_TOKENS}" in text

@@ -12,7 +12,10 @@ import pytest
 
 import mixtura
 from mixtura import cli
-from mixtura.core import events
+from mixtura.config.config import load
+from mixtura.config.local_council import SERVER_TITLES
+from mixtura.config.registry import USE_COMMANDS
+from mixtura.core import errors, events
 from mixtura.server import error_statuses
 from mixtura.server.openapi import openapi_document
 from tests.support.command_line import desk  # noqa: F401 - a fixture
@@ -113,6 +116,40 @@ def test_the_page_of_errors_has_every_class_and_every_code():
         assert any(str(kind.status) in row.split("|")[1] for row in rows), error
 
 
+def test_every_class_of_the_tree_of_errors_has_its_own_line_below_its_parent():
+    text = (DOCS / "reference" / "errors.md").read_text("utf-8")
+    tree = re.search(r"^```text\n(MixturaError\n.*?)^```", text, re.MULTILINE | re.DOTALL)
+    public = [getattr(mixtura, name) for name in mixtura.__all__ if name.endswith("Error")]
+    classes = {kind for kind in (*vars(errors).values(), *public) if isinstance(kind, type)}
+    expected = {
+        kind.__name__: kind.__base__.__name__
+        for kind in classes
+        if issubclass(kind, errors.MixturaError) and kind is not errors.MixturaError
+    }
+
+    assert tree, "there is no tree"
+    above: list[str] = []
+    parents: dict[str, str] = {}
+    for line in tree[1].splitlines():
+        found = re.fullmatch(r"((?:│   |    )*(?:[├└]── )?)(\w+Error)(?: +[^│├└]+)?", line)
+        assert found, line
+        depth = len(found[1]) // 4
+        above = [*above[:depth], found[2]]
+        assert len(above) == depth + 1, line
+        if depth:
+            assert found[2] not in parents, line
+            parents[found[2]] = above[-2]
+    assert parents == expected
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_every_line_of_a_tree_has_one_branch(path):
+    """A tree or a drawing whose lines were joined is no longer read."""
+    for block in re.findall(r"^```.*?^```", path.read_text("utf-8"), re.MULTILINE | re.DOTALL):
+        for line in block.splitlines():
+            assert len(re.findall("[├└]── ", line)) <= 1, line
+
+
 def test_the_page_of_events_has_every_event_and_every_frame():
     text = (DOCS / "reference" / "events.md").read_text("utf-8")
     frames = re.findall(r'"event": "(\w+)"', (SOURCES / "server" / "event_json.py").read_text())
@@ -145,12 +182,50 @@ def test_the_page_on_observing_has_every_metric():
         assert re.search(rf"`{metric}(_total)?`", text), metric
 
 
+def test_the_default_team_is_described_alike_wherever_it_is():
+    text = (DOCS / "reference" / "configuration.md").read_text("utf-8")
+    section = text.partition("### The default team\n")[2].partition("\n### ")[0]
+    guide = (DOCS / "guides" / "command-members.md").read_text("utf-8")
+    help_text = cli.group.get_command(None, "ask").help
+
+    steps = re.findall(r"^\d\. \*\*(.+?)\*\*", section, re.MULTILINE)
+    assert steps == [
+        "Keys of several providers", "One provider's key", "Models and tools on this machine",
+        "The starter team", "The embedded model",
+    ]  # fmt: skip
+    for title in SERVER_TITLES:
+        assert title in section, title
+        assert title in guide, title
+        assert title in help_text, title
+    assert USE_COMMANDS in section
+    assert USE_COMMANDS in guide
+    assert "use_commands = true" in section
+
+
 def test_the_table_of_exit_codes_is_that_of_the_command_line():
     text = (DOCS / "reference" / "cli.md").read_text("utf-8")
     codes = [int(code) for code in re.findall(r"^\| (\d+) \|", text, re.MULTILINE)]
 
     known = ("ANSWERED", "NOT_WRITTEN", "WRONG_USE", "NO_ANSWER", "CAPPED", "INTERRUPTED")
     assert codes == [getattr(cli, name) for name in known]
+
+
+# ---- the examples are teams that we would advise
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_an_example_is_no_team_that_show_advises_against(path, tmp_path):
+    page = path.read_text("utf-8")
+    (tmp_path / "merge.md").write_text("{{proposals}}")
+    for text in re.findall(r"^```toml\n(.*?)^```", page, re.MULTILINE | re.DOTALL):
+        file = tmp_path / "mixtura.toml"
+        file.write_text(text)
+        config = load(str(file), environ={}, folder=tmp_path, home=tmp_path)
+        for plan in (plan for plan in config.registry.mixtures.values() if plan.where):
+            # Of small local models a page says itself what `mixtura show` says of them.
+            known = "small models, which gain little" if "small gain little" in page else None
+            problems = [one for one in config.team_problems(plan) if not known or known not in one]
+            assert problems == [], plan.name
 
 
 # ---- the tutorial, step by step
