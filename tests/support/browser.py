@@ -8,7 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+NAMES = (
+    "chromium-headless-shell", "chromium", "chromium-browser", "google-chrome",
+    "google-chrome-stable",
+)  # fmt: skip
+"""The first one is the same browser without its windows: the tests take half of the time."""
 MISSING = (
     "the page's tests need Chromium: `apt-get install chromium`, or"
     " `.venv/bin/python -m playwright install --with-deps chromium`,"

@@ -152,7 +152,7 @@ def run_mixtura(
     return done
 
 
-EVALUATIONS = ("eval", "select", "compare", "report")
+EVALUATIONS = ("eval", "select", "compare", "report", "tune", "calibrate")
 
 
 NOT_FORKED = {"PYTHONHASHSEED": "0"}
