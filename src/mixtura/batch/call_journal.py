@@ -24,6 +24,8 @@ LOST_RUN = "lost_run"
 
 SPENT_KINDS = ("answer", "failed", "refused", "lost", "earlier")
 """What dollars and tokens went to."""
+SENT_KINDS = ("answer", "failed", "refused")
+"""Those of requests that were over before their process ended."""
 
 
 _MadeCall = tuple[bytes, str, Completion, JsonObject | None]
@@ -68,6 +70,8 @@ class CallJournal:
         """Calls that were answered from the journal."""
         self.made = 0
         """Calls that this process has made and kept."""
+        self.sent = 0
+        """Requests of this process that are over, those without an answer too."""
         self.open_requests = 0
         """Requests that were sent and are not answered yet."""
         self.idle = asyncio.Event()
@@ -148,6 +152,7 @@ class CallJournal:
         """
         # Before it is waited for: who calls this call off does not call off its writing.
         self.made += 1
+        self.sent += len(answer.charges) or 1
         return self.writer.keep_call((key, model, answer, times))
 
     def _pack_call(self, call: _MadeCall) -> CallRow:
@@ -161,10 +166,12 @@ class CallJournal:
     def record_failed(self, model: str, charges: Sequence[Charge]) -> None:
         """A call ended without an answer and cost *charges*."""
         if charges:
+            self.sent += len(charges)
             self._add_spent(self._amount_of_charges("failed", model, charges))
 
     def record_refused(self, model: str) -> None:
         """A request ended before an answer had begun, and cost nothing."""
+        self.sent += 1
         self._add_spent(SpentAmount("refused", model, 1, 0, 0, 0.0, 0))
 
     def record_earlier(self, amount: SpentAmount) -> None:

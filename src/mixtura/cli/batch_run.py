@@ -18,7 +18,7 @@ from typing import Any
 import click
 
 from mixtura import cli
-from mixtura.batch.call_journal import CallJournal
+from mixtura.batch.call_journal import CallJournal, remove_journal
 from mixtura.batch.input_rows import BatchInput
 from mixtura.batch.journaled_models import JournaledModels
 from mixtura.batch.kept_input import keep_standard_input
@@ -130,7 +130,8 @@ def run_batch(options: BatchOptions) -> int:
         source = _find_source(options, files, stack)
         batch_input = _build_input(options, source)
         models = create_models(options, _provider_batches(options))
-        config = read_config(options.config_file, keep_answers=models, waits_for_all=True)
+        keeps = None if options.dry_run else models  # without a journal
+        config = read_config(options.config_file, keep_answers=keeps, waits_for_all=True)
         plan = spec_from_options(
             config, options.mixture, options.proposers, options.aggregator, options.layers
         )
@@ -140,8 +141,11 @@ def run_batch(options: BatchOptions) -> int:
             )
         if options.dry_run:
             return print_forecast(
-                config, plan, batch_input, max_cost=options.max_cost, as_json=options.as_json
-            )
+                config, plan, batch_input,
+                max_cost=options.max_cost,
+                asks_in_batches=options.provider_batch == "only",
+                as_json=options.as_json,
+            )  # fmt: skip
         download_embedded(config, plan)
         try:
             outcome = _run(config, plan, models, batch_input, files, options, stack)
@@ -263,6 +267,24 @@ def _check_batches(calls: CallJournal, options: BatchOptions) -> None:
         check_no_open_batches(calls)
 
 
+def _open_journal(
+    config: Config, files: BatchFiles, options: BatchOptions, stack: ExitStack
+) -> CallJournal:
+    """The journal; one that is new is removed again where the batch cannot begin."""
+    is_new = not files.journal.exists()
+    calls = CallJournal(files.journal, config.usage_cost, reuses=options.dedupe)
+
+    def remove_unused(_kind: object, error: BaseException | None, _trace: object) -> None:
+        has_calls = any(one.calls for one in calls.spent_by_kind.values())
+        if is_new and isinstance(error, ConfigError) and not (has_calls or files.part.exists()):
+            with suppress(OSError, ConfigError):
+                remove_journal(files.journal)
+
+    stack.push(remove_unused)
+    stack.callback(calls.close)
+    return calls
+
+
 def _run(
     config: Config,
     plan: MixtureSpec,
@@ -272,9 +294,7 @@ def _run(
     options: BatchOptions,
     stack: ExitStack,
 ) -> BatchOutcome:
-    calls = CallJournal(files.journal, config.usage_cost, reuses=options.dedupe)
-    stack.callback(calls.close)
-    models.calls = calls
+    calls = models.calls = _open_journal(config, files, options, stack)
     merge_left_calls(config, calls, files, options)  # first: the cap counts what they have cost
     caps: list[RunCap] = []
     if options.max_cost is not None:
