@@ -404,7 +404,7 @@ def test_a_dry_run_finds_rows_that_no_cap_in_the_command_leaves_room_for(batch, 
     assert "Over the cap: the cheapest row could cost up to $" in none.err
     assert none.err.endswith("of the batch of $0.01: no row would be asked.\n")
     assert "the most expensive row could cost up to $" in some.err
-    assert "the batch would stop before it" in some.err
+    assert "the batch would stop without it" in some.err
     assert data.json["over_cap"].startswith("the cheapest row could cost up to $")
     assert "the batch stops if it comes to that" not in none.out + some.out
     real = batch(*(word for word in words if word != "--dry-run"), "0.01")

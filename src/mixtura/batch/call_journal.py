@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Generator, Sequence
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import msgspec
 
 from mixtura.batch.group_writer import CallRow, GroupWriter
 from mixtura.billing.price import Pricer
+from mixtura.core.errors import ConfigError
 from mixtura.core.types import Charge, Completion, JsonObject, Usage, sum_usage
 from mixtura.protocols.openai.completion_json import completion_json
 from mixtura.storage.batch_journal import BatchJournal, SpentAmount, SpentTotals
@@ -239,6 +240,25 @@ def read_spent_amounts(path: Path, pricer: Pricer) -> list[SpentAmount]:
         under_way = read_in_flight_calls(in_flight_path(path))
         spent, lost = _read_amounts(journal, under_way, pricer)
         return [*spent, *lost]
+
+
+@contextmanager
+def open_journal(path: Path, pricer: Pricer, *, reuses: bool, part: Path) -> Generator[CallJournal]:
+    """
+    The journal at *path* of a batch whose output begins in *part*, for the length of the block. A
+    new one is removed again where a ConfigError ends the block before the output or a call.
+    """
+    is_new = not path.exists()
+    calls = CallJournal(path, pricer, reuses=reuses)
+    try:
+        with closing(calls):
+            yield calls
+    except ConfigError:
+        has_calls = any(one.calls for one in calls.spent_by_kind.values())
+        if is_new and not (has_calls or part.exists()):
+            with suppress(OSError, ConfigError):
+                remove_journal(path)
+        raise
 
 
 def remove_journal(path: Path) -> None:

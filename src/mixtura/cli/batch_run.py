@@ -18,7 +18,7 @@ from typing import Any
 import click
 
 from mixtura import cli
-from mixtura.batch.call_journal import CallJournal, remove_journal
+from mixtura.batch.call_journal import CallJournal, open_journal
 from mixtura.batch.input_rows import BatchInput
 from mixtura.batch.journaled_models import JournaledModels
 from mixtura.batch.kept_input import keep_standard_input
@@ -267,24 +267,6 @@ def _check_batches(calls: CallJournal, options: BatchOptions) -> None:
         check_no_open_batches(calls)
 
 
-def _open_journal(
-    config: Config, files: BatchFiles, options: BatchOptions, stack: ExitStack
-) -> CallJournal:
-    """The journal; one that is new is removed again where the batch cannot begin."""
-    is_new = not files.journal.exists()
-    calls = CallJournal(files.journal, config.usage_cost, reuses=options.dedupe)
-
-    def remove_unused(_kind: object, error: BaseException | None, _trace: object) -> None:
-        has_calls = any(one.calls for one in calls.spent_by_kind.values())
-        if is_new and isinstance(error, ConfigError) and not (has_calls or files.part.exists()):
-            with suppress(OSError, ConfigError):
-                remove_journal(files.journal)
-
-    stack.push(remove_unused)
-    stack.callback(calls.close)
-    return calls
-
-
 def _run(
     config: Config,
     plan: MixtureSpec,
@@ -294,7 +276,9 @@ def _run(
     options: BatchOptions,
     stack: ExitStack,
 ) -> BatchOutcome:
-    calls = models.calls = _open_journal(config, files, options, stack)
+    calls = models.calls = stack.enter_context(
+        open_journal(files.journal, config.usage_cost, reuses=options.dedupe, part=files.part)
+    )
     merge_left_calls(config, calls, files, options)  # first: the cap counts what they have cost
     caps: list[RunCap] = []
     if options.max_cost is not None:

@@ -72,7 +72,7 @@ def check_rows(
     over_cap, left_out = None, ""
     rows = (
         ("the cheapest row", cheapest, "no row would be asked"),
-        ("the most expensive row", dearest, "the batch would stop before it"),
+        ("the most expensive row", dearest, "the batch would stop without it"),
     )
     for row, request, then in rows:
         caps = () if max_cost is None else (RunCap("the batch", max_cost),)
