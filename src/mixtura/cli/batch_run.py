@@ -35,9 +35,9 @@ from mixtura.catalog.user_files import expand_home
 from mixtura.cli.attachments import read_image
 from mixtura.cli.batch_engine import LocalEngine, create_models, merge_left_calls, open_pool
 from mixtura.cli.batch_forecast import print_forecast
-from mixtura.cli.batch_progress import show_batch
+from mixtura.cli.batch_progress import print_notes, show_batch
 from mixtura.cli.batch_report import report_outcome
-from mixtura.cli.common import create_console, download_embedded, read_config
+from mixtura.cli.common import download_embedded, read_config
 from mixtura.cli.mixture_options import print_choice_reason, spec_from_options
 from mixtura.cli.output_file import check_writable
 from mixtura.cluster.cluster_models import ClusterModels
@@ -293,7 +293,7 @@ def _run(
         overwrite=options.overwrite, retry_failed=options.retry_failed,
         before_asking=partial(_check_batches, calls, options),
     )  # fmt: skip
-    _print_notes(start.notes, options)
+    print_notes(start.notes, quiet=options.quiet)
     # A batch has thousands of tasks under way, which the collector would visit again and again:
     # that took a quarter of the processor's time. What is loaded by now is never garbage.
     gc.freeze()
@@ -359,15 +359,6 @@ def _handle(on_signal: Any) -> Generator[None]:
 
 
 # ---- what is said
-
-
-def _print_notes(notes: tuple[str, ...], options: BatchOptions) -> None:
-    from mixtura.terminal import print_line
-
-    if options.quiet:
-        return
-    for note in notes:
-        print_line(create_console(stderr=True), note, "yellow")
 
 
 def _disk_error_text(error: StoreError | OSError) -> str:
