@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.support.batches import read_lines, steady, team_toml, unavailable, write_rows
+from tests.support.batches import broken_off, read_lines, steady, team_toml, unavailable, write_rows
 from tests.support.shell import desk, shell  # noqa: F401 - fixtures
 from tests.support.upstream import Script, running
 
@@ -190,6 +190,38 @@ def test_pictures_go_with_their_prompts(batch, upstream):
     }  # fmt: skip
 
 
+def test_rows_that_are_pictures_alone_have_one_prompt_for_all(batch, upstream):
+    (batch.folder / "cat.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(20))
+    rows = [{"photo": f"https://a.example/{n}.png"} for n in range(2)] + [{"photo": "cat.png"}]
+    (batch.folder / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (batch.folder / "prompt.txt").write_text("Say what is in it.")
+    words = ("--template", "@prompt.txt", "--image-column", "photo")
+
+    done = batch("in.jsonl", "out.jsonl", *words)
+
+    contents = [record.body["messages"][-1]["content"] for record in upstream.of("a")]
+    assert done.code == 0, done.err
+    assert [[part["type"] for part in one] for one in contents] == [["image_url", "text"]] * 3
+    assert {one[1]["text"] for one in contents} == {"Say what is in it."}
+
+
+def test_a_prompt_that_is_the_same_for_all_rows_is_refused_once_and_for_a_row_without_a_picture(
+    batch, upstream
+):
+    (batch.folder / "in.jsonl").write_text('{"q": "a"}\n' * 9)
+    rows = [{"photo": "https://a.example/1.png"}, {"photo": ""}, {"photo": []}]
+    (batch.folder / "some.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    none = batch("in.jsonl", "out.jsonl", "--template", "Same?")
+    some = batch("some.jsonl", "out.jsonl", "--template", "Same?", "--image-column", "photo")
+
+    assert (none.code, some.code) == (2, 2)
+    assert none.err.count("--template has no field") == 1
+    assert "in.jsonl:1" in none.err
+    assert [f"some.jsonl:{line}:" in some.err for line in (1, 2, 3)] == [False, True, True]
+    assert not upstream.records
+
+
 def openai_row(name, **body):
     messages = [{"role": "user", "content": f"Question {name}?"}]
     body = {"model": "gpt", "messages": messages, **body}
@@ -266,6 +298,87 @@ def test_outputs_of_other_endings_have_files_of_errors_of_their_own(batch, upstr
     assert len(read_lines(batch.folder / "answers.v1.errors.jsonl")) == 2
 
 
+@pytest.mark.parametrize("faults", [unavailable, broken_off])
+def test_calls_without_an_answer_are_counted_over_all_runs(batch, upstream, faults):
+    write_rows(batch.folder / "in.jsonl", 3)
+    upstream.otherwise = lambda _: Script(ever=faults)
+
+    told = batch("in.jsonl", "out.jsonl")
+    first = len(upstream.records)
+    again = batch("in.jsonl", "out.jsonl", "--retry-failed", "--json")
+    end = json.loads(again.out.splitlines()[-1])
+    idle = batch("in.jsonl", "out.jsonl")
+
+    assert first >= 6
+    assert f"{first} calls ({first} without an answer); " in told.err
+    assert end["calls"] == end["unanswered_calls"] == len(upstream.records) - first > 0
+    assert end["all_calls"] == len(upstream.records)
+    assert f"0 calls; {len(upstream.records)} calls, " in idle.err
+
+
+def test_calls_that_were_made_again_are_counted_beside_their_answers(batch, upstream):
+    batch.folder.joinpath("mixtura.toml").write_text(team_toml(upstream.base_url(), retries=3))
+    write_rows(batch.folder / "in.jsonl", 5)
+
+    def refuses_first(record):
+        wrong = record.model == "last" and record.attempt == 1
+        return Script("Yes.", ever=unavailable if wrong else None)
+
+    upstream.otherwise = refuses_first
+
+    done = batch("in.jsonl", "out.jsonl", "--json")
+
+    end = json.loads(done.out.splitlines()[-1])
+    assert done.code == 0
+    assert end["calls"] == end["all_calls"] == len(upstream.records) == 20
+    assert end["unanswered_calls"] == 5
+
+
+def test_a_limit_of_one_model_is_that_of_its_address_and_concurrency_only_a_default(
+    batch, upstream
+):
+    tables = "".join(
+        f'[models.{name}]\nbase_url = "{upstream.base_url()}"\nmodel = "{name}"\n{limits}\n'
+        for name, limits in (
+            ("a", ""),
+            ("b", "limits = { concurrency = 2 }"),
+            ("last", "limits = { concurrency = 2 }"),
+        )
+    )
+    mixture = '[mixtures.team]\naggregator = "last"\nlayers = [["a", "b"]]\n'
+    (batch.folder / "mixtura.toml").write_text(tables + mixture)
+    write_rows(batch.folder / "in.jsonl", 4)
+    upstream.otherwise = steady(delay=(0.02, 0.05))
+
+    done = batch("in.jsonl", "out.jsonl")
+
+    assert done.code == 0, done.err
+    assert (
+        max(
+            sum(other.arrived <= one.arrived < other.sends[-1] for other in upstream.records)
+            for one in upstream.records
+        )
+        <= 2
+    )
+
+
+def test_what_cannot_begin_leaves_no_journal_and_a_dry_run_finds_it(batch, upstream):
+    text = team_toml(upstream.base_url()).replace("concurrency = 8", "concurrency = 2", 1)
+    (batch.folder / "mixtura.toml").write_text(text)
+    write_rows(batch.folder / "in.jsonl", 2)
+    before = sorted(path.name for path in batch.folder.iterdir())
+
+    dry = batch("in.jsonl", "out.jsonl", "--dry-run")
+    real = batch("in.jsonl", "out.jsonl")
+    wrong = batch("in.jsonl", "out.jsonl", "--column", "nowhere")
+
+    assert (dry.code, real.code, wrong.code) == (2, 2, 2)
+    assert "concurrency is 8 here and 2 for another model at the same address" in dry.err
+    assert "concurrency is 8 here and 2 for another model at the same address" in real.err
+    assert sorted(path.name for path in batch.folder.iterdir()) == before
+    assert not upstream.records
+
+
 def test_a_cap_stops_the_batch_and_more_money_goes_on(batch, upstream):
     names = write_rows(batch.folder / "in.jsonl", 6)
     with (batch.folder / "mixtura.toml").open("a") as file:
@@ -299,6 +412,39 @@ def test_what_was_answered_ahead_of_an_open_row_is_written_where_nothing_is_kept
     assert "4 of 5 rows are done." in capped.err
     names = [json.loads(line)["custom_id"] for line in capped.out.splitlines()]
     assert names == ["r0", "r2", "r3", "r4"]
+
+
+def test_what_a_cap_ends_says_nothing_of_calls_that_were_made(batch, upstream):
+    write_rows(batch.folder / "in.jsonl", 6)
+    with (batch.folder / "mixtura.toml").open("a") as file:
+        file.write("sampling = { max_tokens = 10 }\n")
+
+    capped = batch("in.jsonl", "out.jsonl", "--max-tokens", "10", "--max-cost", "0.0022")
+
+    assert capped.code == 4
+    assert upstream.records
+    assert "Stopped: the next row could cost up to $" in capped.err
+    assert "Nothing was sent" not in capped.err
+
+
+def test_a_dry_run_finds_rows_that_no_cap_in_the_command_leaves_room_for(batch, upstream):
+    (batch.folder / "in.jsonl").write_text(
+        json.dumps({"prompt": "Why?"}) + "\n" + json.dumps({"prompt": "Why? " * 1000}) + "\n"
+    )
+    words = ("in.jsonl", "out.jsonl", "--max-tokens", "10", "--dry-run", "--max-cost")
+
+    none, some, all_ = (batch(*words, most) for most in ("0.01", "0.045", "1"))
+    data = batch(*words, "0.01", "--json")
+
+    assert (none.code, some.code, all_.code, data.code) == (4, 4, 0, 4)
+    assert "Over the cap: the cheapest row could cost up to $" in none.err
+    assert none.err.endswith("of the batch of $0.01: no row would be asked.\n")
+    assert "the most expensive row could cost up to $" in some.err
+    assert "the batch would stop without it" in some.err
+    assert data.json["over_cap"].startswith("the cheapest row could cost up to $")
+    assert "the batch stops if it comes to that" not in none.out + some.out
+    real = batch(*(word for word in words if word != "--dry-run"), "0.01")
+    assert (real.code, upstream.records) == (4, [])
 
 
 def test_more_rows_of_the_same_input_go_on_from_those_that_are_done(batch, upstream):
@@ -401,7 +547,7 @@ def test_a_dry_run_asks_nothing(batch, upstream):
     text = batch("in.jsonl", "out.jsonl", "--dry-run").out
     data = batch("in.jsonl", "out.jsonl", "--dry-run", "--json").json
     short = batch(
-        "in.jsonl", "out.jsonl", "--dry-run", "--max-tokens", "9", "--max-cost", "0.0001"
+        "in.jsonl", "out.jsonl", "--dry-run", "--max-tokens", "9", "--max-cost", "0.1"
     )  # fmt: skip
 
     assert text.startswith("7 rows, 21 calls, at most ")
@@ -409,7 +555,8 @@ def test_a_dry_run_asks_nothing(batch, upstream):
     assert "--max-cost" not in text
     assert (data["rows"], data["calls"]) == (7, 21)
     assert "Without --max-tokens" not in short.out
-    assert "That is more than --max-cost $0.0001" in short.out
+    assert "That is more than --max-cost $0.1000" in short.out
+    assert (short.code, data["missing"], data["over_cap"]) == (0, [], None)
     assert not upstream.records
     assert sorted(path.name for path in batch.folder.iterdir()) == ["in.jsonl", "mixtura.toml"]
 

@@ -99,7 +99,7 @@ def test_the_second_try_of_a_row_does_not_ask_again_what_was_answered(batch):
 
     assert (end.done, end.failed) == (1, 0)
     assert sorted(name for name, _ in batch.asked) == ["a", "b", "b", "last"]
-    assert (end.calls, end.reused) == (3, 1)
+    assert (end.calls, end.unanswered, end.reused) == (4, 1, 1)
 
 
 def test_rows_added_to_a_finished_input_are_all_that_is_asked(batch):

@@ -312,6 +312,9 @@ def test_a_dry_run_says_the_price_and_sends_nothing(reviews):
     ran = reviews.run("review", "--dry-run", stdin=DIFF)
 
     assert ran.out.startswith("2 calls, at most ")
+    capped = reviews.run("review", "--dry-run", "--json", "--max-cost", "0.001", stdin=DIFF)
+    assert capped.code == 4
+    assert capped.json["over_cap"].startswith("this run could cost up to $")
     assert reviews.desk.server.requests == []
 
 

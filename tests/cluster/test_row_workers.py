@@ -103,7 +103,7 @@ def test_calls_are_merged_before_an_answer_is_used_and_not_made_again_by_another
             for part in parts:  # as after a lost reply
                 await merged.merge(part)
             assert calls.made == 15
-            assert calls.spent_by_kind["answer"].calls == 15
+            assert calls.spent_by_kind["answer"].calls == calls.sent == 15
 
             await second.add_rows(make_tasks(5, looks_up=True))
             again, _ = await take_answers(second, merged, 5, calls.writer.find_call)
@@ -316,6 +316,28 @@ def test_a_part_whose_merge_is_called_off_counts_once(tmp_path):
 
             assert calls.journal.count_calls() == calls.made == 1
             assert [one.dollars for one in calls.journal.read_spent()] == [2.0]
+
+    run(work())
+
+
+def test_calls_of_workers_without_an_answer_are_counted_once_and_not_those_of_earlier_runs(
+    tmp_path,
+):
+    async def work():
+        with closing(CallJournal(tmp_path / "journal", price)) as calls:
+            merged = MergedJournal(calls)
+            spent = [
+                SpentAmount("answer", "a", 1, 10, 10, 2.0, 0),
+                SpentAmount("failed", "a", 2, 20, 4, 1.0, 0),
+                SpentAmount("refused", "b", 3, 0, 0, 0.0, 0),
+                SpentAmount("lost", "b", 4, 40, 40, 1.0, 0),
+            ]
+            part = KeptPart("w.journal", [KeptCall(1, b"k" * 20, b"{}")], spent)
+            await merged.merge(KeptPart("left.journal", [], spent), earlier=True)
+            assert calls.sent == 0
+            await merged.merge(part)
+            await merged.merge(part)
+            assert (calls.made, calls.sent) == (1, 6)
 
     run(work())
 

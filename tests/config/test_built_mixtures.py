@@ -148,6 +148,20 @@ def test_a_limit_is_shared_by_every_model_at_one_address(folder):
         assert server.most_at_once == 2
 
 
+def test_a_limit_of_one_model_is_that_of_its_command_whichever_stands_first(folder):
+    for limits in (("", "limits = { concurrency = 2 }"), ("limits = { concurrency = 2 }", "")):
+        tables = "".join(
+            f'[models.m{n}]\ncommand = ["cat", "{n}"]\n{one}\n' for n, one in enumerate(limits)
+        )
+        text = f'default = "t"\n{tables}[mixtures.t]\nlayers = [["m0"]]\naggregator = "m1"'
+
+        config = read(text, folder)
+        config.build_mixture(config.mixture_spec("t"))
+
+        (limiter,) = config.builder.rate_limiters().values()
+        assert limiter.limits.concurrency == 2
+
+
 def test_different_limits_for_one_address_are_refused(folder):
     text = "".join(
         f'[models.m{n}]\nbase_url = "http://127.0.0.1:9"\nmodel = "x"\n'

@@ -173,7 +173,7 @@ def test_a_cap_in_dollars_holds_a_stranger_s_model_to_its_own_price():
     with pytest.raises(BudgetExceededError, match="Nothing was sent"):
         run(BudgetedPerRun(team, lambda: [RunCap("this run", 0.001)]).complete(ask("Why?")))
     unpriced = Mixture.of([theirs], Bare("chief"))
-    with pytest.raises(ConfigError, match=r"that of chief is unknown: .* in its info"):
+    with pytest.raises(ConfigError, match=r"that of chief is unknown: .* in its info.*run_tokens"):
         run(BudgetedPerRun(unpriced, lambda: [cap]).complete(ask("Why?")))
 
 

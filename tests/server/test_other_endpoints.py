@@ -245,6 +245,7 @@ def test_what_openai_serves_and_we_do_not_is_named_in_its_error_form(served, pat
     )  # fmt: skip
     assert "not served here" in error["message"]
     assert "/v1/chat/completions" in error["message"]
+    assert error["message"].endswith("/v1/models, /v1/files and /v1/batches")
 
 
 @pytest.mark.parametrize("path", ANTHROPIC)
@@ -255,6 +256,7 @@ def test_what_anthropic_serves_and_we_do_not_is_named_in_its_error_form(served, 
     assert (answer.status, answer.json["type"]) == (404, "error")
     assert answer.json["error"]["type"] == "not_found_error"
     assert "not served here" in answer.json["error"]["message"]
+    assert answer.json["error"]["message"].endswith(", and /v1/models")
 
 
 def test_the_clients_understand_what_is_not_there(gpt, claude):

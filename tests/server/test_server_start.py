@@ -12,6 +12,7 @@ import pytest
 
 from tests.support import chat_server
 from tests.support.forked_program import run_mixtura
+from tests.support.paths import ROOT
 from tests.support.serving import serving, team
 
 upstream = chat_server.upstream
@@ -32,6 +33,14 @@ def test_a_new_key_is_shown_once_and_its_hash_is_what_the_file_gets(tmp_path):
     assert done.stdout == (
         f'[serve.keys."my phone"]\nsha256 = "{sha256(key.encode()).hexdigest()}"\n'
     )
+
+
+def test_the_docs_show_exactly_what_is_printed_for_a_new_key(tmp_path):
+    command = ["serve", "--new-key", "phone"]
+    printed = run_mixtura(command, cwd=tmp_path, text=True, check=True).stdout
+    page = (ROOT / "docs" / "reference" / "http.md").read_text("utf-8")
+    shown = re.search(r"mixtura serve --new-key phone\n```.*?```toml\n(.*?)```", page, re.DOTALL)[1]
+    assert re.sub(r"[0-9a-f]{64}", "HASH", shown) == re.sub(r"[0-9a-f]{64}", "HASH", printed)
 
 
 def test_a_port_that_is_taken_is_said(tmp_path):

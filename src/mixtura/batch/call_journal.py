@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Generator, Sequence
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import msgspec
 
 from mixtura.batch.group_writer import CallRow, GroupWriter
 from mixtura.billing.price import Pricer
+from mixtura.core.errors import ConfigError
 from mixtura.core.types import Charge, Completion, JsonObject, Usage, sum_usage
 from mixtura.protocols.openai.completion_json import completion_json
 from mixtura.storage.batch_journal import BatchJournal, SpentAmount, SpentTotals
@@ -24,6 +25,8 @@ LOST_RUN = "lost_run"
 
 SPENT_KINDS = ("answer", "failed", "refused", "lost", "earlier")
 """What dollars and tokens went to."""
+SENT_KINDS = ("answer", "failed", "refused")
+"""Those of requests that were over before their process ended."""
 
 
 _MadeCall = tuple[bytes, str, Completion, JsonObject | None]
@@ -68,6 +71,8 @@ class CallJournal:
         """Calls that were answered from the journal."""
         self.made = 0
         """Calls that this process has made and kept."""
+        self.sent = 0
+        """Requests of this process that are over, those without an answer too."""
         self.open_requests = 0
         """Requests that were sent and are not answered yet."""
         self.idle = asyncio.Event()
@@ -148,6 +153,7 @@ class CallJournal:
         """
         # Before it is waited for: who calls this call off does not call off its writing.
         self.made += 1
+        self.sent += len(answer.charges) or 1
         return self.writer.keep_call((key, model, answer, times))
 
     def _pack_call(self, call: _MadeCall) -> CallRow:
@@ -161,10 +167,12 @@ class CallJournal:
     def record_failed(self, model: str, charges: Sequence[Charge]) -> None:
         """A call ended without an answer and cost *charges*."""
         if charges:
+            self.sent += len(charges)
             self._add_spent(self._amount_of_charges("failed", model, charges))
 
     def record_refused(self, model: str) -> None:
         """A request ended before an answer had begun, and cost nothing."""
+        self.sent += 1
         self._add_spent(SpentAmount("refused", model, 1, 0, 0, 0.0, 0))
 
     def record_earlier(self, amount: SpentAmount) -> None:
@@ -232,6 +240,25 @@ def read_spent_amounts(path: Path, pricer: Pricer) -> list[SpentAmount]:
         under_way = read_in_flight_calls(in_flight_path(path))
         spent, lost = _read_amounts(journal, under_way, pricer)
         return [*spent, *lost]
+
+
+@contextmanager
+def open_journal(path: Path, pricer: Pricer, *, reuses: bool, part: Path) -> Generator[CallJournal]:
+    """
+    The journal at *path* of a batch whose output begins in *part*, for the length of the block. A
+    new one is removed again where a ConfigError ends the block before the output or a call.
+    """
+    is_new = not path.exists()
+    calls = CallJournal(path, pricer, reuses=reuses)
+    try:
+        with closing(calls):
+            yield calls
+    except ConfigError:
+        has_calls = any(one.calls for one in calls.spent_by_kind.values())
+        if is_new and not (has_calls or part.exists()):
+            with suppress(OSError, ConfigError):
+                remove_journal(path)
+        raise
 
 
 def remove_journal(path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from mixtura.batch import openai_form
 from mixtura.batch.journaled import KEY_BYTES, digest
-from mixtura.batch.prompt_form import PromptForm, record_id
+from mixtura.batch.prompt_form import ConstantPromptError, PromptForm, record_id
 from mixtura.batch.records import Record, Source
 from mixtura.core.errors import ConfigError
 from mixtura.core.types import Request
@@ -99,6 +99,8 @@ class BatchInput:
                         rows.append(self._read_record(record))
                     except ConfigError as error:
                         mistakes.add(error)
+                        if line == 0 and isinstance(error, ConstantPromptError):
+                            raise  # no mistake of one row, but of the command
                 if not mistakes:
                     for error in names.find_repeated(records, rows):
                         mistakes.add(error)
@@ -159,6 +161,8 @@ class BatchInput:
             return _ReadRecord(fields["custom_id"], request)
         except KeyError:
             raise ConfigError(f"{record.place}: it has no custom_id, unlike the first") from None
+        except ConstantPromptError as error:
+            raise ConstantPromptError(f"{record.place}: {error}") from None
         except ConfigError as error:
             raise ConfigError(f"{record.place}: {error}") from None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from urllib.parse import urlsplit
 
 from mixtura.batch.call_journal import CallJournal
@@ -43,8 +42,7 @@ class JournaledModels:
         limiter = _find_limiter(model)
         if limiter is not None and limiter not in self.limiters:
             self.limiters[limiter] = _endpoint_name(identity)
-            if limiter.limits.concurrency is None:
-                limiter.set_limits(replace(limiter.limits, concurrency=self._concurrency))
+            limiter.default_concurrency = limiter.default_concurrency or self._concurrency
         live: Model = RateLimitRetrying(model)
         if self.provider_batches is not None:
             self.provider_batches.calls = self.calls

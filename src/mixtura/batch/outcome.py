@@ -97,7 +97,7 @@ class BatchOutcome:
     done: int
     failed: int
     calls: int
-    """Calls that this process has made."""
+    """Calls that this process has made, those without an answer too."""
     reused: int
     """Calls that were answered from the journal."""
     lost: int
@@ -118,6 +118,10 @@ class BatchOutcome:
     notes: tuple[str, ...] = field(default=())
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    unanswered: int = 0
+    """Those of *calls* that brought no answer."""
+    all_calls: int = 0
+    """The calls of all processes, those that were lost too."""
 
     def to_json(self) -> JsonObject:
         return {
@@ -127,6 +131,8 @@ class BatchOutcome:
             "done": self.done,
             "failed": self.failed,
             "calls": self.calls,
+            "unanswered_calls": self.unanswered,
+            "all_calls": self.all_calls,
             "reused_calls": self.reused,
             "lost_calls": self.lost,
             "tokens": self.tokens,

@@ -23,13 +23,18 @@ ImageReader = Callable[[str], ImagePart]
 """A picture from a path or an address. Raises ConfigError."""
 
 
+class ConstantPromptError(ConfigError):
+    """A record is asked what every other one is: the template has no field, it has no picture."""
+
+
 @dataclass(frozen=True, slots=True)
 class PromptForm:
     """
     What is taken of a record. Every method raises ConfigError, without the place.
 
-    *template* has fields in braces; without it *column* is the prompt, or the record's only field
-    of a usual name. *image_column* has a path, an address or several. *read_image* reads them.
+    *template* has fields in braces, or none for records with pictures; without it *column* is the
+    prompt, or the record's only field of a usual name. *image_column* has a path, an address or
+    several. *read_image* reads them.
     """
 
     column: str | None = None
@@ -42,6 +47,10 @@ class PromptForm:
     def __post_init__(self) -> None:
         if self.template is not None:
             parse_template(self.template)
+            if not self.template.strip():
+                raise ConfigError(
+                    "--template is empty: write a field in braces, such as {question}"
+                )
 
     def build_request(self, fields: Mapping[str, Any]) -> Request:
         messages = self._build_messages(fields)
@@ -65,6 +74,11 @@ class PromptForm:
         if not text.strip():
             raise ConfigError("its prompt is empty")
         pictures = self._read_pictures(fields)
+        if not pictures and self.template is not None and not _has_field(self.template):
+            raise ConstantPromptError(
+                "--template has no field, and there is no picture: write a field in braces, such as"
+                " {question}, or name the field of the pictures with --image-column"
+            )
         content: str | tuple[Part, ...] = (*pictures, TextPart(text)) if pictures else text
         return (Message("user", content),)
 
@@ -163,9 +177,11 @@ def parse_template(template: str) -> list[tuple[str, str | None]]:
                 "--template: write a field as {name}, with nothing else in the braces, and a"
                 " literal brace twice: {{ or }}"
             )
-    if all(name is None for _, name, _, _ in parts):
-        raise ConfigError("--template has no field: write one in braces, such as {question}")
     return [(text, name) for text, name, _, _ in parts]
+
+
+def _has_field(template: str) -> bool:
+    return any(name is not None for _, name in parse_template(template))
 
 
 def render_template(template: str, fields: Mapping[str, Any]) -> str:

@@ -252,7 +252,7 @@ class BatchSession:
             rows=now.total,
             done=now.done,
             failed=failed,
-            calls=self.calls.made,
+            calls=self.calls.sent,
             reused=self.calls.used_again,
             lost=lost.calls,
             tokens=now.tokens,
@@ -262,11 +262,13 @@ class BatchSession:
             output=str(self.files.output if whole else self.files.part),
             errors=str(self.files.errors) if whole and failed else None,
             journal=str(self.files.journal),
-            reason=str(cap) if cap and not self._interrupted else None,
+            reason=cap.describe_for("the next row") if cap and not self._interrupted else None,
             failure=self._common_failure,
             notes=self._batch_notes(whole=whole),
             prompt_tokens=sum(one.prompt_tokens for one in spent.values()),
             completion_tokens=sum(one.completion_tokens for one in spent.values()),
+            unanswered=max(0, self.calls.sent - self.calls.made),
+            all_calls=sum(one.calls for one in spent.values()),
         )
 
     def _batch_notes(self, *, whole: bool) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextvars import ContextVar
 from functools import partial
 
@@ -108,7 +108,7 @@ class RunBudget:
         """
         dollars = self._pricer(model, usage)
         if dollars is None and any(cap.has_dollar_cap for cap in self._caps):
-            raise ConfigError(_UNKNOWN_PRICE.format(model))
+            raise unknown_price_error([model])
         return Spend(dollars or 0.0, usage.total_tokens)
 
     def close(self, charges: Sequence[Charge]) -> None:
@@ -137,10 +137,13 @@ def _release_reservations(taken: Sequence[tuple[SpendingCap, int]]) -> None:
         cap.settle(reservation, Spend())
 
 
-_UNKNOWN_PRICE = (
-    "a cap in dollars needs the price of every model, and that of {} is unknown:"
-    " give its `price` in the configuration or in its info, or cap tokens"
-)
+def unknown_price_error(models: Iterable[str]) -> ConfigError:
+    """The error for a cap in dollars where the prices of *models* are unknown."""
+    return ConfigError(
+        f"a cap in dollars needs the price of every model, and that of {', '.join(models)} is"
+        " unknown: set `price` in its table under [models] (in Python, in its info), or cap the"
+        " tokens of each run instead, with `run_tokens` under [budget]"
+    )
 
 
 RUN_BUDGET: ContextVar[RunBudget | None] = ContextVar("account", default=None)

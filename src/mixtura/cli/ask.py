@@ -229,7 +229,7 @@ def _print_forecast(
     """Ask nothing: say which calls it would take, what they may cost, and what it would lack."""
     from mixtura.billing.forecast import forecast_calls, worst_case_spend
     from mixtura.core.token_estimate import DEFAULT_ANSWER_TOKENS
-    from mixtura.terminal import format_dollars
+    from mixtura.terminal import format_most_dollars
 
     outline = config.build_outline(plan, agreement=options.agreement)
     calls = forecast_calls(outline, prepared.request)
@@ -240,9 +240,10 @@ def _print_forecast(
         whole = {"calls": len(calls), "max_cost_usd": most, "unknown_prices": list(unknown)}
         echo_json(whole | found.to_json() | prepared_json(prepared))
         return found.exit_code
-    price = f"at most {format_dollars(most)}" if most is not None else "of unknown price"
     tokens = pluralize_count(worst.tokens, "token")
-    click.echo(f"{pluralize_count(len(calls), 'call')}, at most {tokens}, {price}.")
+    click.echo(
+        f"{pluralize_count(len(calls), 'call')}, at most {tokens}, {format_most_dollars(most)}."
+    )
     click.echo(
         f"Without max_tokens, {DEFAULT_ANSWER_TOKENS:,} tokens per answer are assumed."
         " Retries, fallbacks and hedged calls are not included."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
@@ -104,6 +104,14 @@ class _LogLines:
             f" {money_text(progress)}",
             soft_wrap=True,
         )
+
+
+def print_notes(notes: Iterable[str], *, quiet: bool) -> None:
+    """What a person should know before it goes on."""
+    from mixtura.terminal import print_line
+
+    for note in () if quiet else notes:
+        print_line(create_console(stderr=True), note, "yellow")
 
 
 def print_outcome(outcome: BatchOutcome, *, quiet: bool) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 import click
 
 from mixtura import cli
-from mixtura.batch.call_journal import CallJournal
+from mixtura.batch.call_journal import CallJournal, open_journal
 from mixtura.batch.input_rows import BatchInput
 from mixtura.batch.journaled_models import JournaledModels
 from mixtura.batch.kept_input import keep_standard_input
@@ -41,9 +41,9 @@ from mixtura.cli.batch_engine import (
     open_pool,
 )
 from mixtura.cli.batch_forecast import print_forecast
-from mixtura.cli.batch_progress import show_batch
+from mixtura.cli.batch_progress import print_notes, show_batch
 from mixtura.cli.batch_report import report_outcome
-from mixtura.cli.common import create_console, download_embedded, read_config
+from mixtura.cli.common import download_embedded, read_config
 from mixtura.cli.mixture_options import print_choice_reason, spec_from_options
 from mixtura.cli.output_file import check_writable
 from mixtura.cluster.cluster_models import ClusterModels
@@ -141,7 +141,8 @@ def run_batch(options: BatchOptions) -> int:
         source = _find_source(options, files, stack)
         batch_input = _build_input(options, source)
         models = create_models(options, _provider_batches(options))
-        config = read_config(options.config_file, keep_answers=models, waits_for_all=True)
+        keeps = None if options.dry_run else models  # without a journal
+        config = read_config(options.config_file, keep_answers=keeps, waits_for_all=True)
         plan = spec_from_options(
             config, options.mixture, options.proposers, options.aggregator, options.layers
         )
@@ -151,8 +152,11 @@ def run_batch(options: BatchOptions) -> int:
             )
         if options.dry_run:
             return print_forecast(
-                config, plan, batch_input, max_cost=options.max_cost, as_json=options.as_json
-            )
+                config, plan, batch_input,
+                max_cost=options.max_cost,
+                asks_in_batches=options.provider_batch == "only",
+                as_json=options.as_json,
+            )  # fmt: skip
         download_embedded(config, plan)
         try:
             outcome = _run(config, plan, models, batch_input, files, options, stack)
@@ -285,9 +289,9 @@ def _run(
     options: BatchOptions,
     stack: ExitStack,
 ) -> BatchOutcome:
-    calls = CallJournal(files.journal, config.usage_cost, reuses=options.dedupe)
-    stack.callback(calls.close)
-    models.calls = calls
+    calls = models.calls = stack.enter_context(
+        open_journal(files.journal, config.usage_cost, reuses=options.dedupe, part=files.part)
+    )
     merge_left_calls(config, calls, files, options)  # first: the cap counts what they have cost
     caps: list[RunCap] = []
     if options.max_cost is not None:
@@ -302,7 +306,7 @@ def _run(
         overwrite=options.overwrite, retry_failed=options.retry_failed,
         before_asking=partial(_check_batches, calls, options),
     )  # fmt: skip
-    _print_notes(start.notes, options)
+    print_notes(start.notes, quiet=options.quiet)
     # A batch has thousands of tasks under way, which the collector would visit again and again:
     # that took a quarter of the processor's time. What is loaded by now is never garbage.
     gc.freeze()
@@ -380,15 +384,6 @@ def _handle(on_signal: Any) -> Generator[None]:
 
 
 # ---- what is said
-
-
-def _print_notes(notes: tuple[str, ...], options: BatchOptions) -> None:
-    from mixtura.terminal import print_line
-
-    if options.quiet:
-        return
-    for note in notes:
-        print_line(create_console(stderr=True), note, "yellow")
 
 
 def _disk_error_text(error: StoreError | OSError) -> str:

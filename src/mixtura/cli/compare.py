@@ -186,10 +186,10 @@ def _run_comparison(
 
 def _print_forecast(before: ComparisonForecast, *, dry_run: bool) -> None:
     """What it is going to take, and what it can show, before anything is paid for."""
-    from mixtura.terminal import format_dollars, print_line
+    from mixtura.terminal import format_most_dollars, print_line
 
     stderr = create_console(stderr=not dry_run)
-    price = f"at most {format_dollars(before.max_cost_usd)}"
+    price = format_most_dollars(before.max_cost_usd)
     if before.unknown_prices:
         price = f"no price is known for {', '.join(map(to_one_line, before.unknown_prices))}"
     prompts = pluralize_count(before.prompts, "prompt")

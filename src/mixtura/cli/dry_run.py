@@ -9,6 +9,7 @@ from typing import NamedTuple
 import click
 
 from mixtura import cli
+from mixtura.billing.spending_caps import RunCap
 from mixtura.cli.common import is_embedded, needed_models
 from mixtura.config.config import Config
 from mixtura.config.plan import MixtureSpec
@@ -57,8 +58,32 @@ def check_question(
         if left_out := asyncio.run(config.check_affordable(plan, request, max_cost=max_cost)):
             click.echo(f"The answer would lack something: {to_one_line(left_out)}.", err=True)
     except BudgetExceededError as error:
-        over_cap = str(error).removesuffix(". Nothing was sent.")
+        over_cap = error.describe_for("this run")
     return DryRunFindings(missing, over_cap)
+
+
+def check_rows(
+    config: Config, plan: MixtureSpec, cheapest: Request, dearest: Request, max_cost: float | None
+) -> DryRunFindings:
+    """
+    The findings for a batch whose rows cost between *cheapest* and *dearest*, and all of them
+    *max_cost* dollars at most. Raises as ``check_question``.
+    """
+    over_cap, left_out = None, ""
+    rows = (
+        ("the cheapest row", cheapest, "no row would be asked"),
+        ("the most expensive row", dearest, "the batch would stop without it"),
+    )
+    for row, request, then in rows:
+        caps = () if max_cost is None else (RunCap("the batch", max_cost),)
+        try:
+            left_out = asyncio.run(config.check_affordable(plan, request, caps=caps))
+        except BudgetExceededError as error:
+            over_cap = f"{error.describe_for(row)}: {then}"
+            break
+    if over_cap is None and left_out:
+        click.echo(f"Answers would lack something: {to_one_line(left_out)}.", err=True)
+    return DryRunFindings(find_missing(config, [plan]), over_cap)
 
 
 def check_evaluation(

@@ -174,7 +174,7 @@ def _print_price(ready: PreparedEval) -> None:
 
 def _price_line(ready: PreparedEval) -> str:
     """What is still to be asked and its price at most, in a line."""
-    from mixtura.terminal import format_dollars
+    from mixtura.terminal import format_most_dollars
 
     forecast = ready.forecast_remaining()
     kept = f" ({len(ready.kept):,} answered before)" if ready.kept else ""
@@ -183,7 +183,7 @@ def _price_line(ready: PreparedEval) -> str:
     if forecast.unknown:
         names = ", ".join(map(to_one_line, forecast.unknown))
         return f"{summary}; no price is known for {names}."
-    return f"{summary}, at most {format_dollars(forecast.dollars)}."
+    return f"{summary}, {format_most_dollars(forecast.dollars)}."
 
 
 # ---- the run

@@ -49,12 +49,13 @@ def download_members(config: Config, models: Sequence[str], terms: SelectionTerm
 
 def print_forecast(before: SelectionForecast) -> None:
     """Print what it takes, before anything is paid."""
-    from mixtura.terminal import format_dollars
+    from mixtura.terminal import format_most_dollars
 
-    most = "" if before.max_cost_usd is None else f", at most {format_dollars(before.max_cost_usd)}"
+    most = before.max_cost_usd
+    price = "" if most is None else f", {format_most_dollars(most)}"
     click.echo(
         f"{pluralize_count(before.prompts, 'prompt')} to search with, {before.held_out:,} held out;"
-        f" about {pluralize_count(before.calls, 'call')}{most}.",
+        f" about {pluralize_count(before.calls, 'call')}{price}.",
         err=True,
     )
     if before.unknown_prices:

@@ -15,6 +15,7 @@ import click
 from mixtura import cli
 from mixtura.catalog.user_files import expand_home, path_kind, read_user_file
 from mixtura.cli import common
+from mixtura.cli.dry_run import check_question
 from mixtura.cli.help_layout import MixturaCommand
 from mixtura.cli.mixture_options import print_choice_reason
 from mixtura.cli.run import RunContext, run_and_show
@@ -88,7 +89,7 @@ def command(
     plan = _review_plan(config, mixture, proposers)
     request = ask(f"{material}\n\n{' '.join(question).strip() or DEFAULT_QUESTION}")
     if dry_run:
-        return _print_forecast(config, plan, request, as_json=as_json)
+        return _print_forecast(config, plan, request, run.max_cost, as_json=as_json)
     print_choice_reason(config, plan, mixture, proposers)
     common.download_embedded(config, plan)
     model = config.build_runnable(plan, max_cost=run.max_cost, deadline=run.deadline)
@@ -179,22 +180,25 @@ def _review_plan(config: Config, mixture: str, members: Sequence[str]) -> Mixtur
     return replace(plan, layers=(seats,), quorum=1)
 
 
-def _print_forecast(config: Config, plan: MixtureSpec, request: Request, *, as_json: bool) -> int:
+def _print_forecast(
+    config: Config, plan: MixtureSpec, request: Request, max_cost: float | None, *, as_json: bool
+) -> int:
     from mixtura.billing.forecast import forecast_calls, worst_case_spend
-    from mixtura.terminal import format_dollars
+    from mixtura.terminal import format_most_dollars
 
     calls = forecast_calls(config.build_outline(plan), request)
     worst, unknown = worst_case_spend(calls, config.usage_cost)
     most = None if unknown else worst.dollars
+    found = check_question(config, plan, request, max_cost)
     if as_json:
-        common.echo_json(
-            {"calls": len(calls), "max_cost_usd": most, "unknown_prices": list(unknown)}
-        )
+        whole = {"calls": len(calls), "max_cost_usd": most, "unknown_prices": list(unknown)}
+        common.echo_json(whole | found.to_json())
     else:
         tokens = pluralize_count(worst.tokens, "token")
         many = pluralize_count(len(calls), "call")
-        click.echo(f"{many}, at most {tokens}, at most {format_dollars(most)}.")
-    return cli.ANSWERED
+        click.echo(f"{many}, at most {tokens}, {format_most_dollars(most)}.")
+        found.print_lines()
+    return found.exit_code
 
 
 def _run_review(asking: RunContext, request: Request, *, as_json: bool) -> int:

@@ -46,11 +46,11 @@ def add_agreement(
 
 def _print_price(config: Config, report: PastReport, *, dry_run: bool) -> None:
     """What the report can cost: to standard output where that is all that was asked for."""
-    from mixtura.terminal import format_dollars
+    from mixtura.terminal import format_most_dollars
 
     worst, unknown = worst_case_spend(report.calls, config.usage_cost)
-    most = format_dollars(None if unknown else worst.dollars)
+    most = format_most_dollars(None if unknown else worst.dollars)
     tokens = pluralize_count(worst.tokens, "token")
     many = pluralize_count(len(report.calls), "call")
-    text = f"{many} of {to_one_line(report.by)}, at most {tokens}, at most {most}."
+    text = f"{many} of {to_one_line(report.by)}, at most {tokens}, {most}."
     click.echo(text, err=not dry_run)

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from mixtura.batch.call_journal import CallJournal, in_flight_path
+from mixtura.batch.call_journal import SENT_KINDS, CallJournal, in_flight_path
 from mixtura.billing.price import Pricer
 from mixtura.cluster.messages import KeptPart
 from mixtura.core.errors import ConfigError, StoreError
@@ -172,6 +172,7 @@ class MergedJournal:
             self._calls.reuse_own_calls()
         else:
             self._calls.made += len(calls)
+            self._calls.sent += sum(one.calls for one in spent if one.kind in SENT_KINDS)
         for amount in spent:
             self._calls.spent_by_kind[amount.kind].add(amount)
 

@@ -266,7 +266,12 @@ class Config:
         return Traced(whole, plan.name, instruments, partial(_provider_name, self.registry))
 
     async def check_affordable(
-        self, plan: MixtureSpec, request: Request, *, max_cost: float | None = None
+        self,
+        plan: MixtureSpec,
+        request: Request,
+        *,
+        max_cost: float | None = None,
+        caps: Sequence[SpendingCap] = (),
     ) -> str:
         """
         What an answer would leave out under the caps of ``build_runnable``; no model is needed.
@@ -274,7 +279,9 @@ class Config:
         Raises BudgetExceededError where it would be refused, ConfigError for an unknown price.
         """
         outline = self.builder.build_outline(plan)
-        capped = self._caps.apply_caps(outline, plan, self.usage_cost, max_cost=max_cost)
+        capped = self._caps.apply_caps(
+            outline, plan, self.usage_cost, max_cost=max_cost, more_caps=caps
+        )
         return await capped.check_caps(request) if isinstance(capped, BudgetedPerRun) else ""
 
 

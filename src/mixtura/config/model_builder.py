@@ -162,10 +162,10 @@ class ModelBuilder:
             redactor=self._redactor,
         )
         model = with_redaction(model, find_redact_table(table, self._redact))
+        model = self._with_rate_limit(BudgetedPerAttempt(model), table, (command[0], None))
         if table.limits == LimitsTable():
             # A subscription is one person's: side by side its calls would wait for each other.
-            table = msgspec.structs.replace(table, limits=LimitsTable(concurrency=1))
-        model = self._with_rate_limit(BudgetedPerAttempt(model), table, (command[0], None))
+            model.limiter.default_concurrency = 1
         if table.retries:
             model = Retrying(model, attempts=table.retries + 1)
         return self._with_kept_answers(model, "\0".join(command))
@@ -223,12 +223,13 @@ class ModelBuilder:
         """Models at one address with one key share a rate limiter, as the endpoint counts them."""
         limits = RateLimits(**msgspec.structs.asdict(table.limits))
         limiter = self._limiters.get(place)
-        if limiter is None or limiter.limits == RateLimits():
-            limiter = self._limiters[place] = (
-                RateLimiter(limits) if limiter is None else limiter.set_limits(limits)
-            )
-        elif limits not in (RateLimits(), limiter.limits):
-            raise ConfigError(_limits_conflict_message(limits, limiter.limits), key="limits")
+        if limiter is None:
+            limiter = self._limiters[place] = RateLimiter(limits)
+        elif limiter.stated_limits == RateLimits():
+            limiter.stated_limits = limits
+        elif limits not in (RateLimits(), limiter.stated_limits):
+            said = _limits_conflict_message(limits, limiter.stated_limits)
+            raise ConfigError(said, key="limits")
         return Limited(model, limiter)
 
     def _with_kept_answers(self, model: Model, identity: str) -> Model:

@@ -271,6 +271,14 @@ class BudgetExceededError(MixturaError):
     Of a single call within a run: CallOverBudgetError.
     """
 
+    forecast: str | None = None
+    """Of a run that was refused before its first call: what it could take, and which cap that
+    passes."""
+
+    def describe_for(self, run: str) -> str:
+        """What it says of *run*, where other runs were made beside the one that was refused."""
+        return f"{run} {self.forecast}" if self.forecast else str(self)
+
 
 class DeadlineExceededError(BudgetExceededError):
     """Stopped when the time it had was over."""

@@ -9,9 +9,9 @@ from inspect_ai.dataset import Sample
 
 from mixtura.billing.forecast import ExpectedCall, worst_case_spend
 from mixtura.billing.forecast import forecast_calls as calls_of
+from mixtura.billing.run_budget import unknown_price_error
 from mixtura.config.config import Config
 from mixtura.config.plan import MixtureSpec
-from mixtura.core.errors import ConfigError
 from mixtura.core.roles import Composite
 from mixtura.core.token_estimate import DEFAULT_ANSWER_TOKENS, text_of_tokens
 from mixtura.core.types import Request, ask
@@ -73,10 +73,7 @@ def unpriced_models(config: Config, plans: Iterable[MixtureSpec]) -> tuple[str, 
 def check_priced(config: Config, plans: Iterable[MixtureSpec]) -> None:
     """Check that a cap in dollars can be kept. Raises ConfigError where a price is unknown."""
     if unknown := unpriced_models(config, plans):
-        raise ConfigError(
-            f"a cap in dollars needs the price of every model, and that of {', '.join(unknown)}"
-            " is unknown: give its `price` in the configuration"
-        )
+        raise unknown_price_error(unknown)
 
 
 def forecast_cost(

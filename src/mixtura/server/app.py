@@ -43,7 +43,12 @@ from mixtura.server.served_apis import (
 )
 from mixtura.server.service import Service
 from mixtura.server.token_counts import count_messages_tokens, count_responses_tokens
-from mixtura.server.unsupported_routes import not_found_message, unserved_feature
+from mixtura.server.unsupported_routes import (
+    MODELS,
+    MODELS_AND_BATCHES,
+    not_found_message,
+    unserved_feature,
+)
 
 WEBSOCKET_REFUSED_CODE = 1008
 """Code that a WebSocket is closed with before it opens: the server has none."""
@@ -263,7 +268,7 @@ async def _handle_http_error(request: Request, error: Exception) -> Response:
     path = request.url.path
     status = 404 if error.status_code == 405 and unserved_feature(path) else error.status_code
     said = {
-        404: not_found_message(path, served_paths()),
+        404: not_found_message(path, served_paths(), _other_paths(request)),
         405: f"{request.method} is not a method of {path}",
     }
     code = {404: "not_found", 405: "method_not_allowed"}.get(status)
@@ -271,6 +276,13 @@ async def _handle_http_error(request: Request, error: Exception) -> Response:
     response = error_response(_api_for(request.scope), refused)
     response.headers.update(error.headers or {})
     return response
+
+
+def _other_paths(request: Request) -> tuple[str, ...]:
+    """What is there for its client beside the APIs."""
+    serves_batches = request.app.state.service.config.serve.batches.keep
+    is_anthropic = bool(request_header(request.scope, b"anthropic-version"))
+    return MODELS_AND_BATCHES if serves_batches and not is_anthropic else MODELS
 
 
 async def _handle_unexpected_error(request: Request, _: Exception) -> Response:

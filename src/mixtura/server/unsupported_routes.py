@@ -36,6 +36,9 @@ UNSERVED_FEATURES = {
     "videos": "video generation",
 }
 """By what follows ``/v1/``."""
+MODELS = ("/v1/models",)
+MODELS_AND_BATCHES = (*MODELS, "/v1/files", "/v1/batches")
+"""What is served beside the APIs, to clients of OpenAI's."""
 
 
 def unserved_feature(path: str) -> str | None:
@@ -51,10 +54,13 @@ def unserved_feature(path: str) -> str | None:
     return None
 
 
-def not_found_message(path: str, served: Sequence[str]) -> str:
-    """Why there is nothing at *path*; *served*: the addresses of the APIs."""
-    there = f"the server offers POST {', '.join(served[:-1])} and {served[-1]}, and GET /v1/models"
-    served = (*served, "/v1/models")
+def not_found_message(path: str, served: Sequence[str], others: Sequence[str] = MODELS) -> str:
+    """
+    Why there is nothing at *path*; *served*: the addresses of the APIs, *others*: what is there
+    beside them.
+    """
+    there = f"the server offers POST {_join_words(served)}, and {_join_words(others)}"
+    served = (*served, *others)
     if what := unserved_feature(path):
         return f"not served here: {what}; {there}"
     if f"/v1{path}" in served:
@@ -62,3 +68,7 @@ def not_found_message(path: str, served: Sequence[str]) -> str:
     if path.startswith("/v1/v1/") and path.removeprefix("/v1") in served:
         return f"there is nothing at {path}: the base URL is without /v1 for this client"
     return f"there is nothing at {path}; {there}"
+
+
+def _join_words(words: Sequence[str]) -> str:
+    return f"{', '.join(words[:-1])} and {words[-1]}" if len(words) > 1 else words[0]

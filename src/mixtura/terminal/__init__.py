@@ -5,7 +5,7 @@ from mixtura.terminal.compact import AnswerAndErrorsView, CompactView, answer_so
 from mixtura.terminal.layout import print_indented, print_list, print_table
 from mixtura.terminal.live import AnswerView, LiveView, PlainLogView
 from mixtura.terminal.past_runs import format_when, replay_run, runs_table
-from mixtura.terminal.phrases import format_dollars, print_line
+from mixtura.terminal.phrases import format_dollars, format_most_dollars, print_line
 from mixtura.terminal.reviews import print_review
 from mixtura.terminal.tables import answer_notes, mixture_diagram, ollama_advice, trace_summary
 
@@ -18,6 +18,7 @@ __all__ = [
     "answer_notes",
     "answer_sources",
     "format_dollars",
+    "format_most_dollars",
     "format_when",
     "mixture_diagram",
     "ollama_advice",

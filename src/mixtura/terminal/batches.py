@@ -11,7 +11,7 @@ from rich.text import Text
 
 from mixtura.batch.outcome import BatchOutcome, BatchProgress, EndpointProgress
 from mixtura.core.text import format_duration, pluralize_count, to_one_line
-from mixtura.terminal.phrases import format_dollars
+from mixtura.terminal.phrases import format_dollars, format_estimated_dollars
 
 MAX_ENDPOINTS = 8
 BAR_WIDTH = 30
@@ -57,7 +57,7 @@ def money_text(progress: BatchProgress) -> str:
     if progress.unpriced:
         return "cost unknown"
     spent, expected = format_dollars(progress.dollars), progress.dollars_expected
-    return spent if expected is None else f"{spent} of about {format_dollars(expected)}"
+    return spent if expected is None else f"{spent} of {format_estimated_dollars(expected)}"
 
 
 def outcome_lines(outcome: BatchOutcome) -> Iterator[tuple[str, str, bool]]:
@@ -92,11 +92,11 @@ def outcome_lines(outcome: BatchOutcome) -> Iterator[tuple[str, str, bool]]:
     yield _spent_line(outcome), "dim", False
     if outcome.lost:
         calls = pluralize_count(outcome.lost, "call")
-        cost = format_dollars(outcome.lost_cost_usd)
-        yield f"Lost when earlier processes were killed: {calls}, about {cost}.", "dim", False
+        cost = format_estimated_dollars(outcome.lost_cost_usd)
+        yield f"Lost when earlier processes were killed: {calls}, {cost}.", "dim", False
     elif outcome.lost_cost_usd:
-        cost = format_dollars(outcome.lost_cost_usd)
-        yield f"Counted as spent on machines that are gone: about {cost}.", "dim", False
+        cost = format_estimated_dollars(outcome.lost_cost_usd)
+        yield f"Counted as spent on machines that are gone: {cost}.", "dim", False
 
 
 def _progress_figures(progress: BatchProgress) -> Iterator[str]:
@@ -114,6 +114,11 @@ def _endpoint_text(one: EndpointProgress) -> str:
 
 
 def _spent_line(outcome: BatchOutcome) -> str:
+    calls = pluralize_count(outcome.calls, "call")
+    if outcome.unanswered:
+        calls += f" ({outcome.unanswered:,} without an answer)"
     again = f", {outcome.reused:,} from the journal" if outcome.reused else ""
-    tokens, cost = pluralize_count(outcome.tokens, "token"), format_dollars(outcome.cost_usd)
-    return f"{pluralize_count(outcome.calls, 'call')}{again}; {tokens} and {cost} in all."
+    whole = f"{pluralize_count(outcome.tokens, 'token')} and {format_dollars(outcome.cost_usd)}"
+    if outcome.all_calls > outcome.calls:
+        whole = f"{pluralize_count(outcome.all_calls, 'call')}, {whole}"
+    return f"{calls}{again}; {whole} in all."

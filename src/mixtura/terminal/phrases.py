@@ -88,3 +88,18 @@ def format_dollars(amount: float | None) -> str:
     if amount < 0.0001:
         return "<$0.0001"
     return f"${amount:.4f}" if amount < 1 else f"${amount:,.2f}"
+
+
+def format_most_dollars(amount: float | None) -> str:
+    """The most that something can cost, as a person reads it."""
+    if amount is None:
+        return "price unknown"
+    return f"at most {format_dollars(amount).removeprefix('<')}"
+
+
+def format_estimated_dollars(amount: float | None) -> str:
+    """What something has cost or will, by an estimate, as a person reads it."""
+    if amount is None:
+        return "cost unknown"
+    text = format_dollars(amount)
+    return text if text in ("$0", "<$0.0001") else f"about {text}"

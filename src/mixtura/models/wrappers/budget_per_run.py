@@ -11,13 +11,12 @@ from mixtura.billing.answer_cost import price_models
 from mixtura.billing.cheaper_mixtures import cheaper_variants
 from mixtura.billing.forecast import fallback_model_names, forecast_calls, worst_case_spend
 from mixtura.billing.price import Pricer
-from mixtura.billing.run_budget import RUN_BUDGET, RunBudget
+from mixtura.billing.run_budget import RUN_BUDGET, RunBudget, unknown_price_error
 from mixtura.billing.spending_caps import Spend, SpendingCap, retry_while_busy
 from mixtura.core.call_ledger import open_ledger
 from mixtura.core.errors import (
     BudgetExceededError,
     CallOverBudgetError,
-    ConfigError,
     MixturaError,
     QuorumNotMetError,
 )
@@ -108,30 +107,28 @@ class BudgetedPerRun(Wrapper):
                 n for n in fallback_model_names(mixture) if self._pricer(n, once) is None
             )
             if unknown and any(cap.has_dollar_cap for cap in caps):
-                names = ", ".join(dict.fromkeys(unknown))
-                raise ConfigError(
-                    f"a cap in dollars needs the price of every model, and that of {names} is"
-                    " unknown: give its `price` in the configuration or in its info, or cap tokens"
-                )
+                raise unknown_price_error(dict.fromkeys(unknown))
             full = await retry_while_busy(partial(account.reserve_spend, worst))
             if full is None:
                 return mixture, left_out
             said = said or _refusal_text(next(cap for cap in caps if cap.name == full), worst)
-        raise BudgetExceededError(f"{said}. Nothing was sent.")
+        error = BudgetExceededError(f"this run {said}. Nothing was sent.")
+        error.forecast = said
+        raise error
 
 
 def _refusal_text(cap: SpendingCap, worst: Spend) -> str:
-    """What a run could take at worst, and the cap that leaves less than that."""
+    """What a run could take at worst, and the cap that leaves less than that; no subject."""
     whose = "its cap" if cap.name == "this run" else f"the cap of {cap.name}"
     if cap.dollars is not None and worst.dollars > cap.dollars:
         limit = f"{cap.dollars:,.10f}".rstrip("0").rstrip(".")
-        return f"this run could cost up to ${worst.dollars:,.4f}, over {whose} of ${limit}"
+        return f"could cost up to ${worst.dollars:,.4f}, over {whose} of ${limit}"
     if cap.tokens is not None and worst.tokens > cap.tokens:
         limit = f"{cap.tokens:,} tokens"
-        return f"this run could use up to {worst.tokens:,} tokens, over {whose} of {limit}"
+        return f"could use up to {worst.tokens:,} tokens, over {whose} of {limit}"
     return (
-        f"this run could cost up to ${worst.dollars:,.4f} and {worst.tokens:,} tokens, more than"
-        f" is left of {whose}"
+        f"could cost up to ${worst.dollars:,.4f} and {worst.tokens:,} tokens, more than is left of"
+        f" {whose}"
     )
 
 

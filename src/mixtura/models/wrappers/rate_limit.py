@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -21,7 +21,6 @@ from mixtura.engine.endpoint_lease import EndpointLoad, EndpointUse, Lease
 from mixtura.engine.wait_queue import Waiter, WaitQueue
 
 T = TypeVar("T")
-
 MINUTE = 60.0
 CONCURRENCY_DECREASE = 0.7
 """What a 429 leaves of the calls at once (inspect takes 0.8, TCP 0.5)."""
@@ -78,16 +77,18 @@ class RateLimiter:
     """
 
     def __init__(self, limits: RateLimits, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self.limits = limits
+        self.stated_limits = limits  # by its models' settings, as long as no one has passed it
+        self.default_concurrency: int | None = None  # where they state none
         self.of_one_process = False  # its models are within it: other processes have their own
         self._clock = clock
         # asyncio's futures belong to one event loop; a library user may run several.
         self._states: WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopState] = WeakKeyDictionary()
 
-    def set_limits(self, limits: RateLimits) -> RateLimiter:
-        """This limiter with limits, as long as no one has passed it."""
-        self.limits = limits
-        return self
+    @property
+    def limits(self) -> RateLimits:
+        """What it lets in: what is stated, and the default."""
+        most = self.stated_limits.concurrency or self.default_concurrency
+        return replace(self.stated_limits, concurrency=most)
 
     def current_load(self) -> EndpointLoad:
         """How busy the endpoint is, with calls of this event loop."""
@@ -205,10 +206,9 @@ class _LoopState:
         self._forget_old_calls()
         tokens = sum(n for _, n in self.recent)
         waiting = sum(one.about.tokens for one in self.waiting)
-        closed = max(0.0, self.closed_until - self.clock())
         return EndpointUse(
             self.inside, len(self.waiting), len(self.recent), tokens, waiting,
-            self.rate_limited, self.answered, closed,
+            self.rate_limited, self.answered, max(0.0, self.closed_until - self.clock()),
         )  # fmt: skip
 
     def apply_lease(self, lease: Lease) -> None:
@@ -367,7 +367,7 @@ class Limited(Wrapper):
     async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
         state = self._limiter.loop_state()
         state.check_resting(self.name, request)
-        counts = self._limiter.limits.tokens_per_minute is not None
+        counts = state.limits.tokens_per_minute is not None
         await state.enter_queue(self.name, _tokens_of_minute(request) if counts else 0)
         try:
             answer = await self._model.complete(request, emit)
