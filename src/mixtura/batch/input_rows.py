@@ -94,7 +94,7 @@ class BatchInput:
             keys = stack.enter_context(closing(_RowKeys(shares=self.shares)))
             for records in _in_chunks(mistakes.end_with(self._chosen_records())):
                 rows: list[_ReadRecord] = []
-                for record in records:
+                for line, record in enumerate(records, start=count):
                     try:
                         rows.append(self._read_record(record))
                     except ConfigError as error:
