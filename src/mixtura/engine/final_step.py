@@ -76,6 +76,8 @@ class FinalStep:
         """The number of the last layer, from 1."""
         self.ledger = CallLedger()
         """What the calls of the last step enter."""
+        self._own_ledger = self.ledger
+        """Those since the last step was announced: the others have positions of their own."""
         self.degraded: tuple[str, ...] = ()
         self.support: Support | None = None
         """How much of what was counted stands behind the answer."""
@@ -136,9 +138,14 @@ class FinalStep:
             raise
 
     def announce(self, name: str | None = None) -> None:
-        """Report that the last step is at work, by default under the pattern's name."""
-        if not self._announced and (emit := self.emit_inside):
-            emit(CallStarted(name or self._name, self.request, ledger=self.ledger))
+        """
+        Report that the last step is at work, by default under the pattern's name; calls made from
+        here on, until it answers, are its own.
+        """
+        if not self._announced:
+            self._own_ledger = self.ledger.read_from_now()
+            if emit := self.emit_inside:
+                emit(CallStarted(name or self._name, self.request, ledger=self._own_ledger))
         self._announced = True
 
     def choose(
@@ -181,7 +188,8 @@ class FinalStep:
             emit(Notice(name, why))
             if answer.text:
                 emit(Token(answer.text, refusal=answer.refusal))
-            emit(Aggregation(replace(answer, charges=self.ledger.charges, degraded=degraded)))
+            own = self._own_ledger.charges
+            emit(Aggregation(replace(answer, charges=own, degraded=degraded)))
 
     async def ask_layer(
         self,

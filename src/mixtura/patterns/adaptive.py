@@ -129,7 +129,7 @@ class Adaptive(AggregatedPattern):
         shown = (before[medoid_position(before)], now[medoid_position(now)])
         judge = Judge(self.judge, _read_same, shown)
         error = await ask_judges(
-            [judge], sameness_prompt, step.advice_request, self.judging, step.emit_inside
+            [judge], sameness_prompt, step.advice_request, self.judging, step.emit, depth=depth
         )
         if judge.verdict is None:
             problem = f"failed: {error}" if error else "gave no verdict"
