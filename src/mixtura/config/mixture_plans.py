@@ -19,6 +19,10 @@ class MixturePlans(MutableMapping[str, MixtureSpec]):
         self._plans[name] = None
         self._unread[name] = read
 
+    def is_preset(self, name: str) -> bool:
+        """Whether it comes with the package, and no one has replaced it."""
+        return name in self._unread
+
     def __getitem__(self, name: str) -> MixtureSpec:
         plan = self._plans[name]
         if plan is None:
@@ -27,9 +31,11 @@ class MixturePlans(MutableMapping[str, MixtureSpec]):
 
     def __setitem__(self, name: str, plan: MixtureSpec) -> None:
         self._plans[name] = plan
+        self._unread.pop(name, None)
 
     def __delitem__(self, name: str) -> None:
         del self._plans[name]
+        self._unread.pop(name, None)
 
     def __contains__(self, name: object) -> bool:
         return name in self._plans

@@ -163,6 +163,9 @@ def _check_settings(settings: AdaptiveSettings, layers: int) -> None:  # noqa: A
     if settings.judge and settings.extract != "text":
         problem = f"judge: with extract = '{settings.extract}' nobody judges: answers are counted"
         raise ConfigError(problem, key="judge")
+    if settings.judge and settings.threshold != UNCHANGED_SIMILARITY:
+        problem = "threshold: has no effect beside `judge`, who decides in its place"
+        raise ConfigError(problem, key="threshold")
 
 
 PATTERN = PatternSpec(
