@@ -36,6 +36,7 @@ from tests.support.pattern_teams import (
     build_team,
     drafts_between_fences,
     question,
+    read_team,
     said_to,
 )
 
@@ -210,6 +211,31 @@ def test_every_call_is_told_once_at_a_position_of_its_own_and_only_drafts_are_pr
     assert len(set(places)) == len(places) >= len(leaves)
     kept = recorded_drafts(trace_json(trace, lambda *_: None))
     assert all(is_draft(draft.text) for draft in kept.values())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_file_and_a_run_count_the_same_layers(name, tmp_path):
+    config, plan = read_team(name, tmp_path)
+
+    assert plan.layer_count == pattern_teams.build_plan(config, plan, Cast()).layer_count
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("guard", "proposal 1 of 3, by a: the synthesis was not preferred to it"),
+        ("robust", "answer 1 of 3, by aggregator: of 3 answers, each without one proposal"),
+        ("recursive", "answer 1 of 3, by aggregator: the closest to the others"),
+        ("vote", "proposal 1 of 3, by a: the closest to the others"),
+    ],
+)
+def test_a_choice_says_whether_a_members_proposal_is_the_answer(name, said, tmp_path):
+    recorder = Recorder()
+
+    run(build_team(name, tmp_path, Cast()).complete(question(name), recorder))
+
+    (last,) = [call for call in recorder.build_trace().calls if call.seat.role == "aggregator"]
+    assert last.notices[-1].startswith(said)
 
 
 def test_the_calls_that_decide_stand_behind_what_they_read(tmp_path):

@@ -168,12 +168,24 @@ class FinalStep:
         name = by or self._name
         self._begin_again(name)
         chosen = self.proposals[index]
-        place = f"proposal {index + 1} of {len(self.proposals)}"
+        place = self._place_of(chosen)
         self._report_answer(chosen, f"{place}, by {chosen.model}: {why}", name, degraded)
         self.add_notices(*degraded)
         self.support = support
         # The proposal's own charges are in the run's ledger already.
         return replace(chosen, charges=())
+
+    def _place_of(self, chosen: Completion) -> str:
+        """Which of the members' proposals it is, or of the texts that the last step asked for."""
+        members = self.member_proposals
+        own = [one for one in self.proposals if not any(one is other for other in members)]
+        texts, what = (
+            (own, "answer") if any(one is chosen for one in own) else (members, "proposal")
+        )
+        if texts is own and len(own) == 1:
+            return "the synthesis"
+        number = next(i for i, one in enumerate(texts, 1) if one is chosen)
+        return f"{what} {number} of {len(texts)}"
 
     def give(self, answer: Completion, why: str) -> Completion:
         """*answer*, made of the proposals without a model, as the answer; *why* is its notice."""
