@@ -184,7 +184,7 @@ WRONG = {
         ("threshold: has no effect beside `judge`",),
     ),
     "settings of a judge that is called by its name": (
-        'pattern = "guard"\naggregator = "quick"\njudge = { model = "x" }  # <-\nlayers = [["quick"]]',
+        'pattern = "guard"\naggregator = "quick"\njudge = { model = "x" } # <-\nlayers=[["quick"]]',
         ("judge: 'guard' takes a model's name alone here, as in judge = \"NAME\"",),
     ),
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, MutableMapping
 
 from mixtura.config.plan import MixtureSpec
 
@@ -19,9 +19,12 @@ class MixturePlans(MutableMapping[str, MixtureSpec]):
         self._plans[name] = None
         self._unread[name] = read
 
-    def is_preset(self, name: str) -> bool:
-        """Whether it comes with the package, and no one has replaced it."""
-        return name in self._unread
+    def list_own_first(self, models: Iterable[str]) -> list[str]:
+        """
+        The names of *models* and mixtures, those that come with the package last: of many names
+        the last are left out.
+        """
+        return sorted({*models, *self._plans}, key=lambda name: (name in self._unread, name))
 
     def __getitem__(self, name: str) -> MixtureSpec:
         plan = self._plans[name]

@@ -232,12 +232,10 @@ class NameRegistry:
         if served := providers.find_served_names(name):
             hosts = " or ".join(f"'{each}'" for each in served)
             return f"'{name}' needs its provider before it: write {hosts}"
-        # Those of the person's own file first: of many names the last are left out.
-        listed = sorted(
-            {*self.models, *self.mixtures}, key=lambda one: (self.mixtures.is_preset(one), one)
+        listed = self.mixtures.list_own_first(self.models)
+        return with_naming_advice(
+            unknown_name("model or mixture", name, self.known_names(), listed)
         )
-        said = unknown_name("model or mixture", name, self.known_names(), listed)
-        return with_naming_advice(said)
 
     # ---- mixtures
 
@@ -312,12 +310,9 @@ class NameRegistry:
                     mistakes.add(plan.error_at(seat.path, said))
         with mistakes.collect():
             self._check_no_cycle(plan, (plan.name,))
-        before = len(mistakes)
         with mistakes.collect():
             check_draws(plan)
-        if len(mistakes) == before:
-            with mistakes.collect():
-                check_shape(plan)
+            check_shape(plan)
 
     def _check_inline(self, plan: MixtureSpec) -> None:
         """Raises ConfigError for members of ``a,b>c`` that mean nothing or are misplaced."""
