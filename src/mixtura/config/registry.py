@@ -232,10 +232,8 @@ class NameRegistry:
         if served := providers.find_served_names(name):
             hosts = " or ".join(f"'{each}'" for each in served)
             return f"'{name}' needs its provider before it: write {hosts}"
-        listed = self.mixtures.list_own_first(self.models)
-        return with_naming_advice(
-            unknown_name("model or mixture", name, self.known_names(), listed)
-        )
+        names = self.mixtures.list_own_first(self.models)
+        return with_naming_advice(unknown_name("model or mixture", name, self.known_names(), names))
 
     # ---- mixtures
 
