@@ -53,6 +53,7 @@ PATTERN = PatternSpec(
     settings=CascadeSettings,
     final_model=FinalModel("strong", "who is asked where the check fails"),
     final_step="asked where no '{contains}' is in the answer",
+    may_stop_early=True,
 )
 
 if __name__ == "__main__":

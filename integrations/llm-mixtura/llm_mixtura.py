@@ -77,7 +77,8 @@ class _Mixture:
         proposals: list[dict[str, str]] = []
         async with streamed(model, request) as run:
             async for event in run:
-                if isinstance(event, Proposal):
+                # Judges and reporters write no proposal.
+                if isinstance(event, Proposal) and event.at[-1].role == "proposer":
                     row = {"model": event.completion.model, "text": event.completion.text}
                     proposals.append(row)
                 elif isinstance(event, Token) and _is_answer(event):

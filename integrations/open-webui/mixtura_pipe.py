@@ -72,7 +72,7 @@ class Pipe:
                 yield text
         event = frame.get("mixtura") or {}
         kind = event.get("event")
-        if kind == "proposal" and self.valves.show_proposals and _is_outermost(event):
+        if kind == "proposal" and self.valves.show_proposals and _is_draft(event):
             yield _fold(f"{event['model']} proposed", event["text"])
         elif kind == "asked" and tell is not None:
             said = f"{event['model']} is asked"
@@ -92,8 +92,10 @@ class Pipe:
         return self.valves.base_url.rstrip("/") + path
 
 
-def _is_outermost(event: dict[str, Any]) -> bool:
-    return len(event.get("at") or ()) == 1
+def _is_draft(event: dict[str, Any]) -> bool:
+    """Whether it is of a member of the mixture itself; judges and reporters write no draft."""
+    at = event.get("at") or ()
+    return len(at) == 1 and at[0]["role"] == "proposer"
 
 
 def _fold(title: str, text: str) -> str:

@@ -329,6 +329,8 @@ def test_a_file_that_cannot_be_written_is_told_before_anyone_is_asked(name, said
         (("And?", "-c", "nosuchrun"), "nosuchrun"),
         (("--continue", "20261128_s589", "And?"), "20261128_s589"),
         (("-m", "ann", "And", "so?", "-c", "2026112-s58"), "2026112-s58"),
+        (("--continue", "nosuch", "And at night?"), "nosuch"),
+        (("-c", "s5893ew3", "-m", "ann", "And at night?"), "s5893ew3"),
     ],
 )
 def test_a_mistyped_run_to_go_on_with_is_no_part_of_the_question(words, mistyped, shell):
@@ -336,6 +338,21 @@ def test_a_mistyped_run_to_go_on_with_is_no_part_of_the_question(words, mistyped
 
     assert f"no run is called '{mistyped}'" in ran.complaint
     assert shell.desk.server.requests == []
+
+
+@pytest.mark.parametrize(
+    ("words", "asked"),
+    [
+        (("--continue", "And", "at", "night?"), "And at night?"),
+        (("-c", "Why?", "--system", "Be very brief."), "Why?"),
+        (("-m", "ann", "-c", "And at night?"), "And at night?"),
+    ],
+)
+def test_a_word_of_the_question_is_no_run_to_go_on_with(words, asked, shell):
+    shell.run("ask", "-m", "ann", "Why blue?")
+
+    assert shell.run("ask", *words).code == 0
+    assert last_message(shell.desk.server.requests[-1]) == asked
 
 
 @pytest.mark.parametrize("words", [("--continue", "latest", "And?"), ("And?", "-c", "Last")])

@@ -83,6 +83,13 @@ def test_a_diff_is_reviewed_with_what_most_found_first_and_its_place_from_the_qu
     assert "total -= amount" in asked["messages"][-1]["content"]
 
 
+def test_a_quiet_review_says_its_findings_alone(reviews):
+    told = reviews.run("review", stdin=DIFF)
+    ran = reviews.run("review", "--quiet", stdin=DIFF)
+
+    assert (ran.code, ran.out, ran.err) == (0, told.out, "")
+
+
 def test_the_json_is_what_the_schema_says(reviews):
     schema = reviews.run("review", "--schema").json
     review = reviews.run("review", "--json", "Is it safe?", stdin=DIFF).json

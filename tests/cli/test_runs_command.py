@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import random
+import re
 import resource
 import signal
 from pathlib import Path
@@ -278,3 +279,20 @@ def test_a_mixture_goes_before_a_run_of_its_name(desk):
     desk.write((desk.folder / "mixtura.toml").read_text() + desk.model("last"))
 
     assert desk.run("show", "last", "--json").json["aggregator"] == "last"
+
+
+def test_what_a_judge_says_of_drafts_is_shown_as_none_of_them(desk):
+    desk.server.answers["picker"] = Answer.text('{"best": [2]}')
+    layers = 'pattern = "sparse"\nlayers = [["ann", "ben"]]\naggregator = "chief"'
+    team = f'[mixtures.few]\n{layers}\njudge = "picker"\nkeep = 1\n'
+    desk.write((desk.folder / "mixtura.toml").read_text() + desk.model("picker") + team)
+
+    asked = desk.run("ask", "-m", "few", "Why?")
+    shown = desk.run("show", "last")
+    judged = desk.run("show", "last", "--json").json["calls"][2]
+
+    for told in (asked.err, shown.out):
+        assert "best" not in told
+        assert "judge 1.1  picker" in told
+        assert len(re.findall(r"^1\.1 +ann", told, re.MULTILINE)) == 1
+    assert (judged["role"], judged["layer"], judged["text"]) == ("judge", 1, '{"best": [2]}')

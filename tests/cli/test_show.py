@@ -102,7 +102,7 @@ def test_the_drawing_shows_a_model_the_question_only_where_one_reads_it(shell, b
 def test_a_pattern_that_may_stop_early_takes_at_most_so_many_calls(shell):
     drawn = show(shell, 'pattern = "switch"\nlayers = [["small*2", "big*2"]]\n').out
 
-    assert "2 layers, at most 4 calls per answer" in drawn
+    assert "3 layers, at most 4 calls per answer" in drawn
     assert "critical path  at most 2 calls one after another" in drawn
 
 

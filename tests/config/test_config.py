@@ -338,6 +338,34 @@ def test_all_mistakes_of_a_file_are_told_at_once_by_their_lines(folder):
     assert lines == [1, 3, 4, 6, 7, 10, 11, 14, 15, 17, 17, 18, 19, 20], said
 
 
+def test_mistakes_hide_none_beside_them_in_a_table_nor_in_other_tables(folder):
+    text = (
+        '[models.quick]\nmodel = "x"\ncolour = 1\nbase_url = "localhost"\n'  # 3, 4
+        "[mixtures.one]\n"
+        'layers = [["quick", "qick"], [3, "quick"]]\n'  # 6, 6
+        'aggregator = "steddy"\nquorum = 9\npatience = -1\n'  # 7, 9
+        "[mixtures.two]\n"
+        'layers = [["quick", "nobody"]]\naggregator = "quick"\ncolour = 1\n'  # 11, 13
+        "quorum = 9\n"  # 14
+        '[mixtures.three]\nlayers = "quick"\naggregator = "nobody"\n'  # 16, 17
+        '[mixtures.four]\naggregator = "nobody"\n'  # 18, 19
+        '[mixtures.five]\npattern = "modes"\nlayers = [["quick"]]\nquorum = 2\n'  # 22, 23
+    )
+
+    said = refused(text, folder).replace(str(folder / "mixtura.toml"), "").splitlines()
+
+    lines = [int(line.split(":")[1]) for line in said]
+    assert lines == [3, 4, 6, 6, 7, 9, 11, 13, 14, 16, 17, 18, 19, 22, 23], said
+
+
+def test_a_name_that_is_unknown_is_told_those_of_the_file_before_all_others(folder):
+    own = "".join(f'[mixtures.zz{i}]\nlayers = []\naggregator = "quick"\n' for i in range(3))
+
+    said = refused(f'default = "nobody"\n{MODELS}{own}', folder)
+
+    assert "choose one of quick, steady, zz0, zz1, zz2, adaptive, analyse, " in said
+
+
 def test_one_mistake_is_not_told_twice(folder):
     """Not the missing `layers` of a misspelt `layer`, nor what refers to a table that is wrong."""
     text = (

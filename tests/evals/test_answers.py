@@ -76,12 +76,14 @@ def test_what_a_cache_gave_has_the_cost_and_the_time_that_it_had_when_it_was_pai
 
 
 def test_the_critical_path_has_of_every_layer_the_slowest_and_goes_into_nested_mixtures():
-    def call(layer, seconds, *inner):
-        return RecordedCall("proposer", layer, 0, "m", "", 0, 0, 0.0, seconds, None, False, inner)
+    def call(layer, seconds, *inner, role="proposer"):
+        return RecordedCall(role, layer, 0, "m", "", 0, 0, 0.0, seconds, None, False, inner)
 
     nested = call(1, 99.0, call(1, 2.0), call(1, 3.0), call(2, 4.0))
 
     assert critical_path_seconds([call(1, 5.0), nested, call(2, 1.0)]) == 8.0
+    # A judge reads what its layer wrote: it begins when that is there.
+    assert critical_path_seconds([call(1, 5.0), call(1, 2.0, role="judge"), call(2, 1.0)]) == 8.0
     assert critical_path_seconds([]) == 0
 
 

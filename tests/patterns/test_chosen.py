@@ -201,7 +201,7 @@ def test_choices_nest_in_mixtures_and_mixtures_in_choices():
 
     assert "four" in drafts_in(chief.asked[0])
     assert outer.call_count == 5 == len(answer.charges)
-    place = (Position(1, 0, "proposer"), Position(2, 0, "aggregator"), Position(1, 0, "proposer"))
+    place = (Position(1, 0, "proposer"), Position(2, 0, "aggregator"), Position(1, 0, "judge"))
     assert [
         e.model for _, e in recorder.events if isinstance(e, CallStarted) and e.at == place
     ] == ["judge"]

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
+from collections import Counter
 from dataclasses import replace
 
 import pytest
+from rich.console import Console
 
 from mixtura import Message, ToolCall
 from mixtura.billing.cheaper_mixtures import cheaper_variants
 from mixtura.billing.spending_caps import RunCap
 from mixtura.catalog.patterns import find_pattern
+from mixtura.core.events import Position
+from mixtura.engine.streaming import Recorder
+from mixtura.engine.trace import trace_json
 from mixtura.models.wrappers.budget_per_run import BudgetedPerRun
 from mixtura.patterns.agreement import AgreementReported
+from mixtura.storage.run_record import recorded_drafts
+from mixtura.terminal.tables import trace_summary
 from tests.conftest import run
 from tests.support import pattern_teams
 from tests.support.pattern_models import TOOL, said
@@ -20,11 +29,14 @@ from tests.support.pattern_teams import (
     LAYERS,
     MEMBERS,
     NAMES,
+    PROGRAM,
+    REVIEW,
     Cast,
     answer_whatever,
     build_team,
     drafts_between_fences,
     question,
+    read_team,
     said_to,
 )
 
@@ -164,3 +176,79 @@ def test_whoever_writes_from_drafts_is_told_how_long_the_text_may_be(name, tmp_p
     ]
     assert written
     assert all("Write at most 9 words" in said_to(request) for request in written)
+
+
+# ---- where its calls are
+
+
+def is_draft(text):
+    """Whether a model of `pattern_teams` wrote it where it was asked for a draft."""
+    return text.startswith("Text ") or text in (PROGRAM, json.dumps(REVIEW))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_call_is_told_once_at_a_position_of_its_own_and_only_drafts_are_proposals(
+    name, tmp_path
+):
+    cast, recorder = Cast(), Recorder()
+
+    answer = run(build_team(name, tmp_path, cast).complete(question(name), recorder))
+
+    trace = recorder.build_trace()
+    leaves = [call for call in trace.leaf_calls() if call.charges]
+    assert len(leaves) == len(cast.asked)
+    for role in ("proposer", "aggregator"):
+        assert all(is_draft(call.text) for call in leaves if call.seat.role == role)
+    assert not any(is_draft(call.text) for call in leaves if call.seat.role == "judge")
+    assert [call.seat.role for call in trace.calls].index("aggregator") == len(trace.calls) - 1
+    # What each call is said to have cost comes to the bill.
+    assert Counter(c for call in trace.calls for c in call.charges) == Counter(answer.charges)
+    table = io.StringIO()
+    Console(file=table, width=160).print(trace_summary(trace, lambda *_: None, 160))
+    places = re.findall(
+        r"^ *((?:answer(?: › \S+ \S+)?|judge \S+|\d+\.\d+)) ", table.getvalue(), re.MULTILINE
+    )
+    assert len(set(places)) == len(places) >= len(leaves)
+    kept = recorded_drafts(trace_json(trace, lambda *_: None))
+    assert all(is_draft(draft.text) for draft in kept.values())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_file_and_a_run_count_the_same_layers(name, tmp_path):
+    config, plan = read_team(name, tmp_path)
+
+    assert plan.layer_count == pattern_teams.build_plan(config, plan, Cast()).layer_count
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("guard", "proposal 1 of 3, by a: the synthesis was not preferred to it"),
+        ("robust", "answer 1 of 3, by aggregator: of 3 answers, each without one proposal"),
+        ("recursive", "answer 1 of 3, by aggregator: the closest to the others"),
+        ("vote", "proposal 1 of 3, by a: the closest to the others"),
+    ],
+)
+def test_a_choice_says_whether_a_members_proposal_is_the_answer(name, said, tmp_path):
+    recorder = Recorder()
+
+    run(build_team(name, tmp_path, Cast()).complete(question(name), recorder))
+
+    (last,) = [call for call in recorder.build_trace().calls if call.seat.role == "aggregator"]
+    assert last.notices[-1].startswith(said)
+
+
+def test_the_calls_that_decide_stand_behind_what_they_read(tmp_path):
+    def list_places(name):
+        recorder = Recorder()
+        run(build_team(name, tmp_path, Cast()).complete(question(name), recorder))
+        trace = recorder.build_trace()
+        return [(call.seat, tuple(one.seat for one in call.calls)) for call in trace.calls[3:]]
+
+    answer = Position(3, 0, "aggregator")
+    synthesis = Position(2, 0, "proposer")
+    verdicts = (Position(1, 0, "judge"), Position(1, 1, "judge"))
+    assert list_places("guard") == [(synthesis, ()), (answer, verdicts)]
+    assert list_places("sparse")[0] == (Position(1, 0, "judge"), ())
+    compared = [(Position(1, index, "judge"), ()) for index in range(3)]
+    assert list_places("gate") == [*compared, (synthesis, ()), (answer, ())]

@@ -164,6 +164,29 @@ WRONG = {
         'pattern = "guard"\nlayers = [["quick"]]\naggregator = "quick"\nmember = "steady"  # <-',
         ("member", "'steady' is not a proposer"),
     ),
+    "a layer of modes with one call": (
+        'pattern = "modes"\nlayers = [["quick", "steady"], ["quick"]]  # <-',
+        ("layers: each layer has a call in words and one for a program",),
+    ),
+    "the time of a check that is none": (
+        'pattern = "checked"\nlayers = [["quick"]]\nseconds = 5  # <-',
+        ("seconds: has no effect without `check`",),
+    ),
+    "leave for a check that is none": (
+        'pattern = "checked"\nlayers = [["quick"]]\noutside_sandbox = true  # <-',
+        ("outside_sandbox: has no effect without `check`",),
+    ),
+    "a threshold beside a judge": (
+        (
+            'aggregator = "quick"\npattern = "adaptive"\njudge = "quick"\nthreshold = 0.5  # <-\n'
+            'layers = [["quick"], ["quick"]]'
+        ),
+        ("threshold: has no effect beside `judge`",),
+    ),
+    "settings of a judge that is called by its name": (
+        'pattern = "guard"\naggregator = "quick"\njudge = { model = "x" } # <-\nlayers=[["quick"]]',
+        ("judge: 'guard' takes a model's name alone here, as in judge = \"NAME\"",),
+    ),
 }
 
 

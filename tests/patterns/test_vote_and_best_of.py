@@ -194,7 +194,7 @@ def test_a_judge_reads_each_proposal_by_itself():
     assert [drafts_in(request) for request in judge.asked] == [["one"], ["two"], ["three"]]
     last = Position(2, 0, "aggregator")
     places = [e.at for e in events if isinstance(e, Proposal) and len(e.at) == 2]
-    assert places == [(last, Position(1, i, "proposer")) for i in range(3)]
+    assert places == [(last, Position(1, i, "judge")) for i in range(3)]
 
 
 def test_a_proposal_without_a_score_is_out_and_that_is_said():

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.command_line import desk  # noqa: F401 - a fixture
+from tests.support.loopback import Answer
 from tests.support.other_packages import install_modules
 from tests.support.paths import ROOT
 from tests.support.serving import READY, serving
@@ -23,6 +24,14 @@ from tests.support.serving import READY, serving
 FOLDER = ROOT / "integrations"
 CLIENTS = Path(sys.prefix) / "clients"
 ANSWER = "Because air scatters blue light most."
+
+
+def add_judged_team(desk):  # noqa: F811
+    """A mixture `few` with the same members and a judge of their drafts."""
+    desk.server.answers["picker"] = Answer.text('{"best": [1]}')
+    layers = 'pattern = "sparse"\nlayers = [["ann", "ben"]]\naggregator = "chief"'
+    text = (desk.folder / "mixtura.toml").read_text() + desk.model("picker")
+    desk.write(f'{text}[mixtures.few]\n{layers}\njudge = "picker"\nkeep = 1\n')
 
 
 # ---- llm
@@ -73,6 +82,15 @@ def test_a_mixture_is_a_model_of_the_llm_command(llm, desk):  # noqa: F811
     assert logged["input_tokens"] == 73
 
 
+def test_llm_keeps_drafts_as_proposals_and_no_verdict(llm, desk):  # noqa: F811
+    add_judged_team(desk)
+    llm("-m", "mixtura/few", "Why?")
+    logged = json.loads(llm("logs", "--json", "-n", "1"))[0]["response_json"]
+
+    kept = json.loads(logged) if isinstance(logged, str) else logged
+    assert sorted(row["model"] for row in kept["proposals"]) == ["ann", "ben"]
+
+
 def test_llm_says_in_words_why_there_is_no_answer(llm):
     said = llm("-m", "mixtura/team", "-o", "max_cost", "0", "Why?", code=1)
 
@@ -92,15 +110,17 @@ def load_pipe():
     return module.Pipe()
 
 
-def test_the_pipe_of_open_webui_shows_the_proposals_above_the_answer(desk, tmp_path):  # noqa: F811
+@pytest.mark.parametrize("team", ["team", "few"])
+def test_the_pipe_of_open_webui_shows_the_proposals_above_the_answer(desk, tmp_path, team):  # noqa: F811
     told = []
+    add_judged_team(desk)
 
     async def tell(event):
         told.append(event["data"]["description"])
 
     async def talk(pipe):
         names = [row["id"] for row in await pipe.pipes()]
-        body = {"model": "mixtura.team", "messages": [{"role": "user", "content": "Why?"}]}
+        body = {"model": f"mixtura.{team}", "messages": [{"role": "user", "content": "Why?"}]}
         return names, "".join([piece async for piece in pipe.pipe(body, tell)])
 
     text = (desk.folder / "mixtura.toml").read_text()
@@ -117,7 +137,7 @@ def test_the_pipe_of_open_webui_shows_the_proposals_above_the_answer(desk, tmp_p
     ]
     assert said.endswith(f"</details>\n\n{ANSWER}")
     assert "ann is asked" in told
-    assert told[-1].startswith("$0.")
+    assert told[-1].startswith("$0." if team == "team" else "cost unknown")
 
 
 # ---- a Space of Hugging Face

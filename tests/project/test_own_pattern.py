@@ -76,6 +76,6 @@ def test_once_installed_it_is_listed_and_drawn_like_one_of_ours(site, folder):
     named = program(folder, site, "show", "cascade").stdout
 
     assert docs_block(GUIDE, "cascade     a cheap", "text").strip() in listed
-    assert "2 layers, 2 calls per answer" in drawn
+    assert "2 layers, at most 2 calls per answer" in drawn
     assert "asked where no 'Answer:' is in the answer" in drawn
     assert "The mixture of this pattern: frugal" in named

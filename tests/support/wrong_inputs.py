@@ -280,6 +280,12 @@ WORDS = {
     "a limit as another tool has it": Row(
         ("ask", "--budget", "1", "Why?"), ("Did you mean '--max-cost'?",)
     ),
+    "a question as an option": Row(
+        ("review", "--question", "Safe?"), ("Write it without an option: mixtura review QUESTION",)
+    ),
+    "an option that no other is near to": Row(
+        ("ask", "--reason", "Why?"), ("No such option '--reason'.\n",)
+    ),
     "a test call of no one": Row(("doctor", "--call", ""), ("a name cannot be empty",)),
     "a star with spaces": Row(("ask", "-p", "m * 2", "Why?"), ("-p:", "'m*3'")),
     "a seed of more than 64 bits": Row(

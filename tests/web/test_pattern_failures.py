@@ -50,3 +50,21 @@ def test_a_run_whose_members_are_all_lost_says_so_in_place_of_an_answer(provider
     assert person.find(".answer .prose").count() == 0
     person.find(".runs .dot.failed").first.wait_for()
     person.complaints.clear()  # the failed stream itself is no complaint of the page's
+
+
+@pytest.mark.parametrize(
+    ("pattern", "drafts", "judges"),
+    [("adaptive", 9, 1), ("residual", 6, 1), ("sparse", 3, 1), ("analyse", 3, 1), ("gate", 4, 3)],
+)
+def test_what_judges_a_layer_is_no_draft_of_it(pattern, drafts, judges, provider, server, person):
+    provider.begin(pattern, None, server)
+    ask_team(person, pattern)
+
+    person.answered()
+    person.find(".axis .bar").first.wait_for()
+    places = person.find(".axis .bar .place").all_text_contents()
+    assert (person.find(".card").count(), places.count("≷")) == (drafts, judges)
+    assert all(person.find(".card .glance").all_text_contents())
+    person.page.reload()
+    person.find(".card").nth(drafts - 1).wait_for()
+    assert person.find(".card").count() == drafts

@@ -85,7 +85,7 @@ if TYPE_CHECKING:
 @click.option(
     "-c", "--continue", "continued", metavar="[RUN]", callback=text_callback,
     shell_complete=complete_run,
-    help="Continue your last conversation, or the run with this id.",
+    help="Continue your last conversation, or the run with this id (its beginning is enough).",
 )  # fmt: skip
 @team_options
 @sampling_options

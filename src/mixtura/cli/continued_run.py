@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import click
 
@@ -23,6 +23,7 @@ from mixtura.storage.turns import LOST_PICTURE
 RUN_ID = re.compile(r"\d{7,9}[-_.]?[0-9a-z]{0,9}", re.IGNORECASE)
 """What is meant as a run's id or its beginning, mistyped or not, and is no word of a question."""
 _MEANT_AS_LAST = {LAST_RUN, "latest", "lats", "lst", "las", "lastest", "newest", "previous"}
+_SPACE = re.compile(r"\s")
 _CONTINUE = ("-c", "--continue")
 _SEARCHED_RUNS = 50
 """Runs among which the last conversation is looked for: a server may have kept many since."""
@@ -48,27 +49,35 @@ class ContinueCommand(MixturaCommand):
     """A command whose ``--continue`` may stand alone: a question behind it is no run's id."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        return super().parse_args(ctx, name_continued_run(args, partial(self._has_question, ctx)))
+        return super().parse_args(ctx, name_continued_run(args, partial(self._find_question, ctx)))
 
-    def _has_question(self, ctx: click.Context, words: Sequence[str]) -> bool:
-        """Whether a question stands among *words*, between options and their values."""
-        named = name_continued_run(words, lambda _: False)
+    def _find_question(self, ctx: click.Context, words: Sequence[str]) -> tuple[str, ...]:
+        """The words of a question among *words*, between options and their values."""
+        named = name_continued_run(words, lambda _: ())
         try:
             question: object = self.make_parser(ctx).parse_args(named)[0].get("question")
         except click.UsageError:  # said when all the words are read
-            return False
-        return isinstance(question, tuple) and question != ()  # click has its own word for none
+            return ()
+        # click has its own word for none
+        return cast("tuple[str, ...]", question) if isinstance(question, tuple) else ()
 
 
 def name_continued_run(
-    words: Sequence[str], has_question: Callable[[Sequence[str]], bool]
+    words: Sequence[str], find_question: Callable[[Sequence[str]], tuple[str, ...]]
 ) -> list[str]:
     """
     Write ``--continue`` as ``--continue=last``, and ``--continue ID`` as one word.
 
-    A word behind it is an id where it looks like one, and where *has_question* says that the
-    question stands before it.
+    A word behind it is an id where it looks like one, and where *find_question* finds the
+    question elsewhere: before it, or, in quotation marks, behind it.
     """
+
+    def stands_beside_question(i: int) -> bool:
+        if _SPACE.search(words[i]):
+            return False
+        behind = find_question(words[i + 1 :])
+        return bool(find_question(words[: i - 1])) or any(map(_SPACE.search, behind))
+
     spelt: list[str] = []
     for i, word in enumerate(words):
         before = words[i - 1] if i else ""
@@ -80,7 +89,7 @@ def name_continued_run(
             and (
                 word.lower() in _MEANT_AS_LAST
                 or RUN_ID.fullmatch(word)
-                or (not re.search(r"\s", word) and has_question(words[: i - 1]))
+                or stands_beside_question(i)
             )
         ):
             id = LAST_RUN if word.lower() in _MEANT_AS_LAST else word  # noqa: A001
@@ -92,7 +101,7 @@ def name_continued_run(
 
 def find_conversation(config: Config, name: str) -> EarlierConversation:
     """The conversation in the run that *name* stands for. Raises ConfigError."""
-    id = _last_conversation(config) if name == LAST_RUN else resolve_run_id(config, name)  # noqa: A001
+    id = _last_conversation(config) if name == LAST_RUN else _find_named(config, name)  # noqa: A001
     run = config.runs.get_run(id)
     if run is None:  # another process has deleted it meanwhile
         raise ConfigError(f"the run '{id}' is no longer kept")
@@ -105,6 +114,16 @@ def find_conversation(config: Config, name: str) -> EarlierConversation:
         raise ConfigError(f"the run {id} used its caller's tools, which are not available here")
     answer = Message("assistant", run["answer"])
     return EarlierConversation(id, run["model"], (*map(_without_lost_pictures, messages), answer))
+
+
+def _find_named(config: Config, name: str) -> str:
+    try:
+        return resolve_run_id(config, name)
+    except ConfigError as error:
+        if RUN_ID.fullmatch(name):
+            raise
+        hint = "if it is a word of the question, put the whole question in quotation marks"
+        raise ConfigError(f"{error}; {hint}") from None
 
 
 def _last_conversation(config: Config) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -65,9 +66,15 @@ class MixturaCommand(click.Command):
         except click.NoSuchOption as error:
             meant = FAMILIAR_OPTIONS.get(error.option_name)
             ours = [one.opts[-1] for one in self.params if meant and one.name == meant]
-            # click finds `--help` near to any short word.
-            near = ours or [one for one in error.possibilities or () if one != "--help"]
+            # click compares with the dashes, which every option has: `--json` is near to much.
+            near = ours or [
+                one for one in error.possibilities or ()
+                if one != "--help" and _is_near(error.option_name, one)
+            ]  # fmt: skip
             hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+            if error.option_name.strip("-") in [one.name for one in _arguments(self)]:
+                word = error.option_name.strip("-").upper()
+                hint = f" Write it without an option: {ctx.command_path} {word}"
             said = f"No such option '{error.option_name}'.{hint}"
             raise click.NoSuchOption(error.option_name, said, ctx=error.ctx) from None
 
@@ -85,6 +92,14 @@ class MixturaCommand(click.Command):
             if rows:
                 with formatter.section(title):
                     formatter.write_dl(rows)
+
+
+def _is_near(option: str, other: str) -> bool:
+    return bool(difflib.get_close_matches(option.strip("-"), (other.strip("-"),), cutoff=0.7))
+
+
+def _arguments(command: click.Command) -> list[click.Parameter]:
+    return [one for one in command.params if isinstance(one, click.Argument)]
 
 
 class MixturaGroup(MixturaCommand, click.Group):

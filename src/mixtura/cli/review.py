@@ -58,6 +58,7 @@ DEFAULT_QUESTION = "Review this."
     "--proposer", "proposers", multiple=True,
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the review as one JSON object.")
+@click.option("--quiet", is_flag=True, help="Print the review only.")
 @click.option("--schema", is_flag=True, help="Print the JSON schema of reviews, and exit.")
 @common.dry_run_option
 @common.run_options
@@ -67,6 +68,7 @@ def command(
     mixture: str,
     proposers: tuple[str, ...],
     as_json: bool,
+    quiet: bool,
     schema: bool,
     dry_run: bool,
     **options: Any,
@@ -93,10 +95,11 @@ def command(
     print_choice_reason(config, plan, mixture, proposers)
     common.download_embedded(config, plan)
     model = config.build_runnable(plan, max_cost=run.max_cost, deadline=run.deadline)
-    if not as_json:
+    if not (as_json or quiet):
         count = sum(seat.samples for seat in plan.layers[0])
         click.echo(f"Asking for {pluralize_count(count, 'review')} …", err=True)
-    return _run_review(RunContext(config, model, plan.name, "ask"), request, as_json=as_json)
+    asking = RunContext(config, model, plan.name, "ask")
+    return _run_review(asking, request, as_json=as_json, quiet=quiet)
 
 
 # ---- what is reviewed
@@ -201,7 +204,7 @@ def _print_forecast(
     return found.exit_code
 
 
-def _run_review(asking: RunContext, request: Request, *, as_json: bool) -> int:
+def _run_review(asking: RunContext, request: Request, *, as_json: bool, quiet: bool) -> int:
     from mixtura.terminal import answer_notes, print_line, print_review, trace_summary
 
     with asyncio.Runner() as runner:
@@ -215,10 +218,10 @@ def _run_review(asking: RunContext, request: Request, *, as_json: bool) -> int:
             common.echo_json(review)
         else:
             print_review(common.create_console(), review)
-    if not as_json and run.trace.calls:
+    if not (as_json or quiet) and run.trace.calls:
         stderr.print()
         stderr.print(trace_summary(run.trace, asking.config.usage_cost, stderr.width, run=run.run))
-    for note in answer_notes(run.trace):
+    for note in () if quiet else answer_notes(run.trace):
         print_line(stderr, note, "yellow")
     if run.failure:
         print_line(stderr, f"No review: {to_one_line(run.failure)}", "bold red")

@@ -8,6 +8,7 @@ from typing import Any
 
 from mixtura.core import events
 from mixtura.core.text import pluralize_count
+from mixtura.terminal.phrases import seat_path
 
 _log = logging.getLogger("mixtura.run")
 
@@ -22,10 +23,7 @@ def log_event(event: events.Event) -> None:
 
 
 def _format_place(at: events.PositionPath) -> str:
-    seats = [
-        "answer" if seat.role == "aggregator" else f"{seat.layer}.{seat.index + 1}" for seat in at
-    ]
-    return f"[{' › '.join(seats)}] " if seats else ""
+    return f"[{seat_path(at)}] " if at else ""
 
 
 def _started_line(event: Any) -> tuple[int, str]:

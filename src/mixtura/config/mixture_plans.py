@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, MutableMapping
 
 from mixtura.config.plan import MixtureSpec
 
@@ -19,6 +19,13 @@ class MixturePlans(MutableMapping[str, MixtureSpec]):
         self._plans[name] = None
         self._unread[name] = read
 
+    def list_own_first(self, models: Iterable[str]) -> list[str]:
+        """
+        The names of *models* and mixtures, those that come with the package last: of many names
+        the last are left out.
+        """
+        return sorted({*models, *self._plans}, key=lambda name: (name in self._unread, name))
+
     def __getitem__(self, name: str) -> MixtureSpec:
         plan = self._plans[name]
         if plan is None:
@@ -27,9 +34,11 @@ class MixturePlans(MutableMapping[str, MixtureSpec]):
 
     def __setitem__(self, name: str, plan: MixtureSpec) -> None:
         self._plans[name] = plan
+        self._unread.pop(name, None)
 
     def __delitem__(self, name: str) -> None:
         del self._plans[name]
+        self._unread.pop(name, None)
 
     def __contains__(self, name: object) -> bool:
         return name in self._plans

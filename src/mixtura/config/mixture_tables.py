@@ -36,7 +36,6 @@ def read_mixture_spec(
 
     After a mistake the plan is only good for finding more of them.
     """
-    before = len(mistakes)
     found = pattern_settings.read_mixture_table(name, document, mistakes)
     if found is None:
         return MixtureSpec(name, (), AUTO, where=document)
@@ -67,7 +66,7 @@ def read_mixture_spec(
     with mistakes.collect():
         layout = _read_synthesis(name, table.synthesis, document)
         plan = replace(plan, synthesis=_limit_synthesis(name, spec, table, layout, document))
-    if AUTO_TEAM not in plan.member_names() and len(mistakes) == before:
+    if AUTO_TEAM not in plan.member_names() and all(plan.layers):
         with mistakes.collect():
             check_quorum(plan)
     return plan
@@ -84,8 +83,12 @@ def _read_layers(
         members: list[MemberSpec] = []
         for j, member in enumerate(row):
             at = ("layers", i, j)
-            with mistakes.collect():
+            try:
                 members.append(_read_member(member, at, document, ["mixtures", name]))
+            except ConfigError as error:
+                mistakes.add(error)
+                # Known, and of a number that is not: what depends on the number is not told.
+                members.append(MemberSpec(AUTO_TEAM))
         layers.append(tuple(members))
     return tuple(layers)
 

@@ -67,20 +67,25 @@ def find_model_mistakes(table: ModelTable) -> Iterator[ConfigError]:
         yield ConfigError(
             "model: this is an API key, not the name that the endpoint gives the model", key="model"
         )
-    if table.api_key_env is not None:
-        yield from _variable_mistakes(table.api_key_env)
-    if table.base_url is not None:
-        yield from _address_mistakes(table.base_url)
     known = providers.providers()
     if table.provider is not None and not (
         providers.bridge_provider(table.provider) or table.provider in known
     ):
         yield ConfigError(unknown_name_message("provider", table.provider, known), key="provider")
+    yield from find_value_mistakes(table)
     yield from _transport_mistakes(table)
     why = "is for local models and has no effect here"
     yield from _useless_settings(table, _LOCAL_ONLY, why)
     if table.timeouts.explicit_seconds("load") is not None:
         yield ConfigError(f"timeouts: load {why}", key="timeouts")
+
+
+def find_value_mistakes(table: ModelTable) -> Iterator[ConfigError]:
+    """What is wrong whatever else the table says, each with its setting's name."""
+    if table.api_key_env is not None:
+        yield from _variable_mistakes(table.api_key_env)
+    if table.base_url is not None:
+        yield from _address_mistakes(table.base_url)
     yield from _header_mistakes(table.headers)
     yield from _extra_mistakes(table.extra)
 

@@ -15,13 +15,15 @@ from mixtura.catalog.patterns import all_patterns, find_pattern, pattern_names
 from mixtura.config.mistakes import Mistakes
 from mixtura.config.plan import AUTO, AUTO_TEAM, MixtureSpec, PatternChoice
 from mixtura.config.schema import AggregatorTable, MixtureTable
+from mixtura.config.table_checks import StandIn
 from mixtura.config.toml_document import TomlDocument
 from mixtura.core.errors import ConfigError
 from mixtura.core.model import Model
-from mixtura.core.roles import Layer
+from mixtura.core.roles import Layer, Proposer
 from mixtura.core.text import unknown_name_message
 from mixtura.core.types import Sampling
 from mixtura.engine.pattern import Pattern
+from mixtura.models.fake import echo
 from mixtura.patterns.spec import PatternParts, PatternSpec
 
 
@@ -40,7 +42,8 @@ def read_mixture_table(
     """
     The pattern of the mixture *name*, and its table, which has that pattern's keys.
 
-    What does not fit goes into *mistakes*; None where nothing can be read.
+    What does not fit goes into *mistakes*; None where nothing can be read. `auto-team` stands for
+    what is wrong in its layers: it is known, and of a number that is not.
     """
     path, part = ["mixtures", name], document.data["mixtures"][name]
     said: Mapping[str, Any] = cast("dict[str, Any]", part) if isinstance(part, dict) else {}
@@ -58,7 +61,14 @@ def read_mixture_table(
     foreign = _foreign_keys(spec, said)
     for key, problem in foreign.items():
         mistakes.add(document.error_at([*path, key], problem))
-    table = document.convert_valid_part(path, table_type(spec), mistakes, without=foreign)
+    for key in spec.model_settings:
+        if key not in foreign and isinstance(said.get(key), dict):
+            right = f'as in {key} = "NAME"'
+            foreign[key] = f"{key}: '{spec.name}' takes a model's name alone here, {right}"
+            mistakes.add(document.error_at([*path, key], foreign[key]))
+    table = document.convert_valid_part(
+        path, table_type(spec), mistakes, without=foreign, stand_in=StandIn("layers", AUTO_TEAM)
+    )
     if spec.final_model and not _has_key(said, spec.final_model.key, spec):
         key, why, _ = spec.final_model
         mistakes.add(document.error_at(path, f"mixtures.{name}: `{key}` is missing: {why}"))
@@ -169,6 +179,28 @@ def check_draws(plan: MixtureSpec) -> None:
         plan.pattern.spec.check_draws(plan.pattern.settings, draws)
     except ConfigError as error:
         raise plan.error_at([error.key] if error.key else [], str(error)) from None
+
+
+def check_shape(plan: MixtureSpec) -> None:
+    """
+    Raises ConfigError, with its line, where the pattern cannot be made of such layers: what only
+    its parts find out, together.
+    """
+    # Which and how many models `auto` stands for is known on the machine where it is asked.
+    if plan.member_names() & {AUTO, AUTO_TEAM} or not all(plan.layers):
+        return
+    layers = tuple(
+        Layer(tuple(Proposer(echo(seat.model), samples=seat.samples) for seat in row))
+        for row in plan.layers
+    )
+    last = echo(plan.aggregator) if plan.has_final_model else None
+    named = {key: echo(name) for key, name in plan.setting_models().items()}
+    try:
+        build_pattern(plan, layers, last, (), named)
+    except (ConfigError, ValueError) as error:
+        key = error.key if isinstance(error, ConfigError) else None
+        said = str(error).removeprefix(f"{plan.name}: ")
+        raise plan.error_at([key] if key else [], said) from None
 
 
 def build_pattern(

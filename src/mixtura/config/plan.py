@@ -155,8 +155,9 @@ class MixtureSpec:
     def layer_count(self) -> int:
         """Layers in the paper's count."""
         proposals = sum(seat.samples for seat in self.layers[-1]) if self.layers else 0
-        choice = self.pattern
-        return len(self.layers) + choice.spec.count_final_layers(choice.settings, proposals)
+        spec, settings = self.pattern.spec, self.pattern.settings
+        rows = {seat.model for seat in self.layers[0]} if spec.asks_in_turn else self.layers
+        return len(rows) + spec.count_final_layers(settings, proposals)
 
     @property
     def has_final_model(self) -> bool:

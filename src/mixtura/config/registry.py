@@ -27,9 +27,9 @@ from mixtura.config.local_council import NOT_LOOKED, find_council
 from mixtura.config.mistakes import Mistakes
 from mixtura.config.mixture_plans import MixturePlans
 from mixtura.config.mixture_tables import KeyPath, check_quorum, expand_auto, read_mixture_spec
-from mixtura.config.model_table_checks import find_model_mistakes
+from mixtura.config.model_table_checks import find_model_mistakes, find_value_mistakes
 from mixtura.config.name_advice import describe_hosted_name, with_naming_advice
-from mixtura.config.pattern_settings import check_draws
+from mixtura.config.pattern_settings import check_draws, check_shape
 from mixtura.config.plan import (
     AUTO,
     AUTO_TEAM,
@@ -152,8 +152,9 @@ class NameRegistry:
         with mistakes.collect(), add_location(document, "models", name):
             check_name(name)
         # Of a table with a wrong key, what is left could be taken for another kind of model.
-        if table is not None and len(mistakes) == before:
-            for error in find_model_mistakes(table):
+        if table is not None:
+            find = find_model_mistakes if len(mistakes) == before else find_value_mistakes
+            for error in find(table):
                 with mistakes.collect(), add_location(document, "models", name):
                     raise error
         self.mixtures.pop(name, None)
@@ -251,10 +252,8 @@ class NameRegistry:
         if served := providers.find_served_names(name):
             hosts = " or ".join(f"'{each}'" for each in served)
             return f"'{name}' needs its provider before it: write {hosts}"
-        said = unknown_name(
-            "model or mixture", name, self.known_names(), [*self.models, *self.mixtures]
-        )
-        return with_naming_advice(said)
+        names = self.mixtures.list_own_first(self.models)
+        return with_naming_advice(unknown_name("model or mixture", name, self.known_names(), names))
 
     # ---- mixtures
 
@@ -330,6 +329,7 @@ class NameRegistry:
             self._check_no_cycle(plan, (plan.name,))
         with mistakes.collect():
             check_draws(plan)
+            check_shape(plan)
 
     def _check_inline(self, plan: MixtureSpec) -> None:
         """Raises ConfigError for members of ``a,b>c`` that mean nothing or are misplaced."""

@@ -71,14 +71,40 @@ def _find_struct_mistakes(
             yield TableMistake(path, f"Object missing required field `{key}`")
 
 
-def remove_mistakes(data: Any, mistakes: Iterable[TableMistake]) -> Any:
+class StandIn(NamedTuple):
+    """An *item* that takes the place of a wrong one in the list of lists under *key*."""
+
+    key: str
+    item: str
+
+    def put_into(self, data: Any, mistake: TableMistake) -> bool:
+        """Whether *mistake* is about that list, or about a list that is missing, and is mended."""
+        is_missing = not mistake.path and mistake.problem.endswith(f" field `{self.key}`")
+        if not isinstance(data, dict) or not (is_missing or mistake.path[:1] == (self.key,)):
+            return False
+        match mistake.path[1:]:
+            case (int(row), int(place), *_):
+                data[self.key][row][place] = self.item
+            case (int(row), *_):
+                data[self.key][row] = [self.item]
+            case _:
+                data[self.key] = [[self.item]]
+        return True
+
+
+def remove_mistakes(
+    data: Any, mistakes: Iterable[TableMistake], stand_in: StandIn | None = None
+) -> Any:
     """
     A copy of *data* without what *mistakes* are about; None where nothing of it can stay.
 
-    What is wrong in a list takes the whole list with it: its other items would move.
+    What is wrong in a list takes the whole list with it: its other items would move; but a
+    *stand_in* takes the place of what is wrong under its key.
     """
     data = copy.deepcopy(data)
     for mistake in mistakes:
+        if stand_in is not None and stand_in.put_into(data, mistake):
+            continue
         cut = next((i for i, key in enumerate(mistake.path) if isinstance(key, int)), None)
         path = mistake.path[:cut]
         if not path:

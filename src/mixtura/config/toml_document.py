@@ -11,7 +11,12 @@ from typing import Any, TypeVar, cast
 import msgspec
 
 from mixtura.config.mistakes import Mistakes
-from mixtura.config.table_checks import TableMistake, find_table_mistakes, remove_mistakes
+from mixtura.config.table_checks import (
+    StandIn,
+    TableMistake,
+    find_table_mistakes,
+    remove_mistakes,
+)
 from mixtura.config.toml_lines import MAX_DEPTH, Key, find_line_numbers
 from mixtura.config.toml_messages import (
     SET_ELSEWHERE,
@@ -110,11 +115,13 @@ class TomlDocument:
         mistakes: Mistakes,
         *,
         without: Collection[str] = (),
+        stand_in: StandIn | None = None,
     ) -> T | None:
         """
         What of the part at *path* is right, as a *kind*; what is wrong goes into *mistakes*.
 
-        Keys that *without* names are left out, because what is wrong with them was said.
+        Keys that *without* names are left out, because what is wrong with them was said. *stand_in*
+        keeps a list of which only some items are wrong.
         """
         part = self.part_at(path)
         if without:
@@ -123,7 +130,7 @@ class TomlDocument:
         for one in wrong:
             mistakes.add(self._explain_mistake(path, one))
         while wrong:  # what is taken out may be missed by what is around it
-            if (part := remove_mistakes(part, wrong)) is None:
+            if (part := remove_mistakes(part, wrong, stand_in)) is None:
                 return None
             wrong = list(find_table_mistakes(kind, part))
         try:

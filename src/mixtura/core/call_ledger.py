@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar, Token
 from dataclasses import replace
 
@@ -34,10 +34,11 @@ class CallEntry:
 class CallLedger:
     """What a run, or a part of one, has cost by now; its parts in the order in which they began."""
 
-    __slots__ = ("_outcome", "_parts")
+    __slots__ = ("_first", "_outcome", "_parts")
 
     def __init__(self) -> None:
         self._parts: list[CallEntry | CallLedger] = []
+        self._first = 0
         self._outcome: ChargeOutcome | None = None
 
     def open_entry(self, estimate: Callable[[], Charge | None]) -> CallEntry:
@@ -52,6 +53,12 @@ class CallLedger:
         self._parts.append(part)
         return part
 
+    def read_from_now(self) -> CallLedger:
+        """What is entered here from now on, as a ledger that is only read."""
+        later = CallLedger()
+        later._parts, later._first = self._parts, len(self._parts)
+        return later
+
     def record_charge(self, charge: Charge) -> None:
         """Enter an attempt that is over."""
         self.open_entry(lambda: None).close(charge)
@@ -63,15 +70,11 @@ class CallLedger:
     @property
     def charges(self) -> tuple[Charge, ...]:
         """The charges of every attempt by now, in the order in which they were entered."""
-        parts = self._parts
+        parts = self._parts[self._first :] if self._first else self._parts
         # Most have one part, through several levels, and are asked at every level.
-        charges = parts[0].charges if len(parts) == 1 else tuple(self._iter_charges())
+        charges = parts[0].charges if len(parts) == 1 else tuple(_iter_charges(parts))
         outcome = self._outcome
         return charges if outcome is None else tuple(c._replace(outcome=outcome) for c in charges)
-
-    def _iter_charges(self) -> Iterator[Charge]:
-        for part in self._parts:
-            yield from part.charges
 
     def bill_answer(self, answer: Completion) -> Completion:
         """
@@ -88,6 +91,11 @@ class CallLedger:
             if known[charge.model, charge.usage] < 0:
                 self.record_charge(charge)
         return replace(answer, charges=self.charges)
+
+
+def _iter_charges(parts: Iterable[CallEntry | CallLedger]) -> Iterator[Charge]:
+    for part in parts:
+        yield from part.charges
 
 
 # A context variable and no argument: other people's wrappers run their model in a task of

@@ -13,18 +13,22 @@ from mixtura.core.errors import MixturaError
 from mixtura.core.redaction import redact_secrets
 from mixtura.core.types import Charge, Completion, ReplacedItem, Request
 
+CallRole = Literal["proposer", "judge", "aggregator", "reporter"]
+
 
 @dataclass(frozen=True, slots=True)
 class Position:
     """
     A place in a mixture: *layer* from 1 in the paper's count, *index* from 0 in the layer.
 
-    A *reporter* stands behind the answer: it says where the proposals agree and differ.
+    A *judge* writes no proposal: it says something of those of *layer*; within an aggregator's
+    position, of what the answer is chosen from. A *reporter* stands behind the answer: it says
+    where the proposals agree and differ.
     """
 
     layer: int
     index: int
-    role: Literal["proposer", "aggregator", "reporter"]
+    role: CallRole
 
 
 PositionPath = tuple[Position, ...]
@@ -140,7 +144,7 @@ class CacheHit:
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """A proposer answered."""
+    """A proposer answered, or a judge or reporter, as the role of its position says."""
 
     completion: Completion
     at: PositionPath = ()

@@ -125,7 +125,7 @@ def unknown_name_message(
     """
     «unknown key 'layer': did you mean 'layers'?», or all that would be right.
 
-    *listed*: the names to list where none is close, if not all that are *known*.
+    *listed*: the names to list where none is close, in this order, if not all that are *known*.
     """
     choices = sorted(known)
     lower = {choice.lower(): choice for choice in reversed(choices)}
@@ -134,7 +134,7 @@ def unknown_name_message(
     if near:
         hint = " or ".join(f"'{n}'" for n in near)
         return f"unknown {what} '{name}': did you mean {hint}?"
-    choices = choices if listed is None else sorted(listed)
+    choices = choices if listed is None else list(listed)
     if not choices:
         return f"unknown {what} '{name}'"
     shown, more = choices[:MAX_CHOICES], len(choices) - MAX_CHOICES

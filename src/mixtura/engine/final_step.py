@@ -76,6 +76,8 @@ class FinalStep:
         """The number of the last layer, from 1."""
         self.ledger = CallLedger()
         """What the calls of the last step enter."""
+        self._own_ledger = self.ledger
+        """Those since the last step was announced: the others have positions of their own."""
         self.degraded: tuple[str, ...] = ()
         self.support: Support | None = None
         """How much of what was counted stands behind the answer."""
@@ -136,9 +138,14 @@ class FinalStep:
             raise
 
     def announce(self, name: str | None = None) -> None:
-        """Report that the last step is at work, by default under the pattern's name."""
-        if not self._announced and (emit := self.emit_inside):
-            emit(CallStarted(name or self._name, self.request, ledger=self.ledger))
+        """
+        Report that the last step is at work, by default under the pattern's name; calls made from
+        here on, until it answers, are its own.
+        """
+        if not self._announced:
+            self._own_ledger = self.ledger.read_from_now()
+            if emit := self.emit_inside:
+                emit(CallStarted(name or self._name, self.request, ledger=self._own_ledger))
         self._announced = True
 
     def choose(
@@ -161,12 +168,24 @@ class FinalStep:
         name = by or self._name
         self._begin_again(name)
         chosen = self.proposals[index]
-        place = f"proposal {index + 1} of {len(self.proposals)}"
+        place = self._place_of(chosen)
         self._report_answer(chosen, f"{place}, by {chosen.model}: {why}", name, degraded)
         self.add_notices(*degraded)
         self.support = support
         # The proposal's own charges are in the run's ledger already.
         return replace(chosen, charges=())
+
+    def _place_of(self, chosen: Completion) -> str:
+        """Which of the members' proposals it is, or of the texts that the last step asked for."""
+        members = self.member_proposals
+        own = [one for one in self.proposals if not any(one is other for other in members)]
+        texts, what = (
+            (own, "answer") if any(one is chosen for one in own) else (members, "proposal")
+        )
+        if texts is own and len(own) == 1:
+            return "the synthesis"
+        number = next(i for i, one in enumerate(texts, 1) if one is chosen)
+        return f"{what} {number} of {len(texts)}"
 
     def give(self, answer: Completion, why: str) -> Completion:
         """*answer*, made of the proposals without a model, as the answer; *why* is its notice."""
@@ -181,7 +200,8 @@ class FinalStep:
             emit(Notice(name, why))
             if answer.text:
                 emit(Token(answer.text, refusal=answer.refusal))
-            emit(Aggregation(replace(answer, charges=self.ledger.charges, degraded=degraded)))
+            own = self._own_ledger.charges
+            emit(Aggregation(replace(answer, charges=own, degraded=degraded)))
 
     async def ask_layer(
         self,

@@ -14,6 +14,7 @@ from mixtura.core.errors import (
     QuorumNotMetError,
 )
 from mixtura.core.events import (
+    CallRole,
     Emit,
     LayerFinished,
     Position,
@@ -31,7 +32,7 @@ from mixtura.engine.prompt_builder import (
 )
 from mixtura.engine.proposer import DrawNumber, LayerCalls, ask_proposer
 from mixtura.engine.proposer_replacement import LayerSeats
-from mixtura.engine.run_control import OpenLayer, control_run, current_control
+from mixtura.engine.run_control import OpenLayer, RunControl, control_run, current_control
 from mixtura.engine.stragglers import (
     LateCalls,
     ProposerTask,
@@ -128,6 +129,7 @@ async def run_proposer_layer(
     answers: bool = False,
     drafts: KeptDrafts | None = None,
     in_turn: Sequence[Layer] = (),
+    role: CallRole = "proposer",
 ) -> LayerResult:
     """
     Call every proposer at once; proposals keep the order of the proposers.
@@ -135,11 +137,12 @@ async def run_proposer_layer(
     *answers*: one of the proposals will be the answer, so the caller's sampling, tools and
     response format apply to each. *drafts*: proposals that are there already. *in_turn*: the
     layers that ask the same of their proposers, one after another, where *layer* is the
-    *depth*-th of them. Raises QuorumNotMetError, with every cause, when fewer than the quorum
-    answer.
+    *depth*-th of them. *role*: what the calls do; those of judges are no layer that can be
+    steered, nor one that is told to be finished. Raises QuorumNotMetError, with every cause, when
+    fewer than the quorum answer.
     """
     calls = layer.proposer_calls
-    seated = {Position(depth, index, "proposer"): call for index, call in enumerate(calls)}
+    seated = {Position(depth, index, role): call for index, call in enumerate(calls)}
     again = calls_to_ask_again(layer, seated)
     late = LateCalls(asked_again={position: asyncio.Event() for position in again})
     quorum = layer.quorum if drafts is None or drafts.asks_missing else 1
@@ -148,10 +151,11 @@ async def run_proposer_layer(
     membership = LayerMembership(quorum, expected)
     shared = LayerCalls(build_prompt, before, membership, late, emit, answers, drafts)
     draws = _number_draws(calls, in_turn[: depth - 1], in_turn[depth:])
-    outcomes = await _ask_seats(layer, shared, seated, draws, quorum)
+    control = current_control() if role == "proposer" else None
+    outcomes = await _ask_seats(layer, shared, seated, draws, quorum, control)
     result = LayerResult.of(outcomes)
     there = len(result.proposals)
-    if emit:
+    if emit and role == "proposer":
         emit(LayerFinished(depth, there, len(outcomes)))
     if there < quorum:
         raise QuorumNotMetError(depth, quorum, there, result.lost, late=bool(late.cut))
@@ -164,10 +168,10 @@ async def _ask_seats(
     seated: Mapping[Position, Proposer],
     draws: Sequence[DrawNumber],
     quorum: int,
+    control: RunControl | None,
 ) -> list[Completion | ModelError]:
     """The outcomes of all seats, once their calls are over or too late."""
     calls, late = tuple(seated.values()), shared.late
-    control = current_control()
     seats = LayerSeats(len(calls), late, steered=control is not None)
     reach: AbstractContextManager[None] = nullcontext()
     tasks: dict[Position, ProposerTask] = {}

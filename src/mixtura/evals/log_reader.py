@@ -126,8 +126,15 @@ class LoggedEvaluation:
 
 
 def critical_path_seconds(calls: Sequence[RecordedCall]) -> float:
-    """Seconds that calls take when those of a layer run at once and layers follow each other."""
-    layers = groupby(sorted(calls, key=lambda call: call.layer), key=lambda call: call.layer)
+    """
+    Seconds that calls take when those of a layer run at once, and layers and the judges of what
+    they wrote follow each other.
+    """
+
+    def order(call: RecordedCall) -> tuple[int, bool]:
+        return call.layer, call.role == "judge"
+
+    layers = groupby(sorted(calls, key=order), key=order)
     return sum(max(_call_duration(call) for call in layer) for _, layer in layers)
 
 

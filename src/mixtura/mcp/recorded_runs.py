@@ -68,9 +68,10 @@ class ProgressNotifier:
                 self._total += sum(map(len, shape))
             case CallStarted(model, _, at=(seat,)) if seat.role == "aggregator":
                 self._add_line(f"{model} makes one answer of the proposals")
-            case Proposal(completion, at=(_,)):
+            case Proposal(completion, at=(seat,)):
                 self._over += 1
-                self._add_line(f"{completion.model} proposed an answer")
+                did = "proposed an answer" if seat.role == "proposer" else "read the proposals"
+                self._add_line(f"{completion.model} {did}")
             case Failure(model, error, at=(_,)):
                 self._over += 1
                 self._add_line(f"{model} did not answer: {error}")

@@ -129,7 +129,7 @@ class Adaptive(AggregatedPattern):
         shown = (before[medoid_position(before)], now[medoid_position(now)])
         judge = Judge(self.judge, _read_same, shown)
         error = await ask_judges(
-            [judge], sameness_prompt, step.advice_request, self.judging, step.emit_inside
+            [judge], sameness_prompt, step.advice_request, self.judging, step.emit, depth=depth
         )
         if judge.verdict is None:
             problem = f"failed: {error}" if error else "gave no verdict"
@@ -163,6 +163,9 @@ def _check_settings(settings: AdaptiveSettings, layers: int) -> None:  # noqa: A
     if settings.judge and settings.extract != "text":
         problem = f"judge: with extract = '{settings.extract}' nobody judges: answers are counted"
         raise ConfigError(problem, key="judge")
+    if settings.judge and settings.threshold != UNCHANGED_SIMILARITY:
+        problem = "threshold: has no effect beside `judge`, who decides in its place"
+        raise ConfigError(problem, key="threshold")
 
 
 PATTERN = PatternSpec(

@@ -335,16 +335,14 @@ def run_in_sandbox(
 def _response_schema(request: Request) -> Any:
     """The JSON schema that the answer must fit, where the request has one."""
     wanted = request.response_format or {}
-    given: Any = wanted.get("json_schema")
-    there = wanted.get("type") == "json_schema" and isinstance(given, dict)
-    return cast("dict[str, Any]", given).get("schema") if there else None
+    given: Any = wanted.get("json_schema") if wanted.get("type") == "json_schema" else None
+    return cast("dict[str, Any]", given).get("schema") if isinstance(given, dict) else None
 
 
 class CheckedSettings(msgspec.Struct, frozen=True):
     """
-    The settings of `Checked` in a file: *tester* is a model that writes tests, *check* a command
-    that is run on each proposal with *seconds* of time, its code in a file called *file*.
-    *outside_sandbox* says that this is wanted.
+    In a file: *tester* is a model that writes tests, *check* a command that is run on each proposal
+    with *seconds* of time, its code in *file*; *outside_sandbox* says that this is wanted.
     """
 
     tester: str = ""
@@ -359,11 +357,13 @@ class CheckedSettings(msgspec.Struct, frozen=True):
 
 
 def _check_settings(settings: CheckedSettings, layers: int) -> None:  # noqa: ARG001
+    usual = {} if settings.check else msgspec.structs.asdict(CheckedSettings(settings.tester))
+    for key in (key for key, value in usual.items() if getattr(settings, key) != value):
+        raise ConfigError(f"{key}: has no effect without `check`", key=key)
     if settings.check and not settings.outside_sandbox:
         problem = (
             "check: this command runs what models wrote outside the sandbox, with your rights: it"
-            " can read your files and use the network. If you want that, set"
-            " `outside_sandbox = true`"
+            " can read your files and use the network. To allow it, set `outside_sandbox = true`"
         )
         raise ConfigError(problem, key="check")
     if settings.check and settings.tester:

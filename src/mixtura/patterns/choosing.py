@@ -180,6 +180,7 @@ class Chosen(Pattern):
         if self._proposal_extra and not step.request.extra.get("logprobs"):
             # They were for the chooser: the caller asked for none.
             step.proposals = tuple(replace(proposal, logprobs=()) for proposal in proposals)
+            step.member_proposals = step.proposals
         return step.choose(
             verdict.which, verdict.why, by=name, degraded=verdict.degraded, support=verdict.support
         )

@@ -112,9 +112,8 @@ class Gate(AggregatedPattern):
         shown = [with_tool_calls_as_text(proposal) for proposal in step.proposals]
         model = self.aggregator.model
         judges = [Judge(model, _parse_same, (shown[a], shown[b])) for a, b in pairs]
-        step.announce(model.name)
         error = await ask_judges(
-            judges, sameness_prompt, step.request, self.judging, step.emit_inside
+            judges, sameness_prompt, step.request, self.judging, step.emit, depth=len(self.layers)
         )
         same = [
             (a, b) for (a, b), judge in zip(pairs, judges, strict=True)

@@ -80,7 +80,6 @@ class Guard(Pattern):
             ),
             None,
         )  # fmt: skip
-        step.announce(self.judge.name)
         draft = await self._write_draft(step)
         if draft is None and own is None:
             missing = f"{self.guarded_member} has no answer, and no synthesis was written"
@@ -96,6 +95,7 @@ class Guard(Pattern):
         if own is None:
             step.add_notices(f"{self.guarded_member} has no answer to compare with")
             return step.choose(written, "the only answer", by=self.judge.name)
+        step.announce(self.judge.name)
         outcome = await compare_pairs(
             self.judge, [(draft, step.proposals[own])], step.request, self.judging,
             step.emit_inside,

@@ -6,12 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
-from mixtura.core.errors import QuorumNotMetError
 from mixtura.core.events import Emit
-from mixtura.core.roles import Layer, PlannedCall, Proposer
+from mixtura.core.roles import PlannedCall
 from mixtura.core.types import Completion, Request, Sampling
-from mixtura.engine.layer import run_proposer_layer
-from mixtura.engine.prompt_builder import make_prompt_builder
 from mixtura.patterns.choosing import (
     Chosen,
     JudgingChooser,
@@ -21,7 +18,7 @@ from mixtura.patterns.choosing import (
     with_tool_calls_as_text,
 )
 from mixtura.patterns.spec import FinalModel, PatternSpec
-from mixtura.patterns.verdict_calls import Judge
+from mixtura.patterns.verdict_calls import Judge, ask_judges
 from mixtura.patterns.verdict_parsing import parse_named_number
 from mixtura.prompts.synthesis import ranking_prompt
 
@@ -53,15 +50,10 @@ class Ranker(JudgingChooser):
         """The proposal that the model names, or the one closest to the others."""
         order = shuffled_positions(request, proposals)
         shown = [with_tool_calls_as_text(proposals[i]) for i in order]
-        judge = Judge(self.model, lambda reply: _parse_slot(reply, len(order)))
-        layer = Layer((Proposer(judge, self.sampling),))
-        try:
-            await run_proposer_layer(
-                layer, make_prompt_builder(ranking_prompt, request), shown, depth=1, emit=emit
-            )
-        except QuorumNotMetError as error:
-            problem = f"the ranker {self.name} failed: {error.causes[0]}"
-            return fallback_verdict(proposals, problem)
+        judge = Judge(self.model, lambda reply: _parse_slot(reply, len(order)), shown)
+        error = await ask_judges([judge], ranking_prompt, request, self.sampling, emit)
+        if error is not None:
+            return fallback_verdict(proposals, f"the ranker {self.name} failed: {error}")
         slot = judge.reply.verdict if judge.reply else None
         if slot is None:
             problem = f"the ranker {self.name} named none of the {len(order)} proposals"

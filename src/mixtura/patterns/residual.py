@@ -120,7 +120,7 @@ class Residual(AggregatedPattern):
         judge: Judge[Changes] = Judge(model, read, (*before, *now))
         error = await ask_judges(
             [judge], residual_prompt(len(before)), step.advice_request, GREEDY_SAMPLING,
-            step.emit_inside,
+            step.emit, depth=depth,
         )  # fmt: skip
         changes = judge.verdict
         if changes is None or judge.reply is None:

@@ -118,8 +118,9 @@ class Sparse(AggregatedPattern):
         read = partial(_read_slots, keep=self.keep, shown=len(shown))
         judge = Judge(self.judge, read, shown)
         error = await ask_judges(
-            [judge], picking_prompt(self.keep), step.advice_request, self.judging, step.emit_inside
-        )
+            [judge], picking_prompt(self.keep), step.advice_request, self.judging, step.emit,
+            depth=depth,
+        )  # fmt: skip
         if judge.verdict is not None:
             return [slot - 1 for slot in judge.verdict], []
         problem = f"failed: {error}" if error else "made no choice"

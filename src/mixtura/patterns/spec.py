@@ -169,6 +169,8 @@ class PatternSpec:
     """
     count_final_layers: Callable[[Any, int], int] = _count_one_layer
     """Layers after the proposers', of the settings and the number of proposals."""
+    asks_in_turn: bool = False
+    """Whether the members of its one layer in a file are asked one after another: each a layer."""
     may_stop_early: bool | Callable[[Any], bool] = False
     """
     Whether an answer may take fewer calls than are planned where nothing fails; a function of the

@@ -187,5 +187,6 @@ PATTERN = PatternSpec(
     check_layers=require_one_layer("of members in their order"),
     check=check_extract_setting,
     check_draws=_check_draws,
+    asks_in_turn=True,
     may_stop_early=True,
 )

@@ -122,7 +122,8 @@ async def ask_judges(
     """
     Ask all *judges* at once, each about what it is shown; the error of the first that failed.
 
-    The others have their replies all the same. *emit* reports the calls as layer *depth*.
+    The others have their replies all the same. *emit* reports the calls as those of judges of
+    layer *depth*: of what that layer wrote, where it is the run's own.
     """
     show = make_prompt_builder(layout, request)
 
@@ -133,7 +134,7 @@ async def ask_judges(
     seats = tuple(Proposer(judge, sampling) for judge in judges)
     layer = Layer(seats, quorum=len(seats))  # no verdict stands in for another
     try:
-        await run_proposer_layer(layer, build_prompt, (), depth=depth, emit=emit)
+        await run_proposer_layer(layer, build_prompt, (), depth=depth, emit=emit, role="judge")
     except QuorumNotMetError as error:
         return error.causes[0]
     return None

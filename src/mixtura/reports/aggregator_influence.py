@@ -90,7 +90,7 @@ def _first_layer_proposals(answer: SampleAnswer, but: str) -> list[tuple[str, st
     return [
         (call.model, call.text)
         for call in answer.calls
-        if call.layer == 1 and not call.failed and call.model != but
+        if call.layer == 1 and call.role == "proposer" and not call.failed and call.model != but
     ]
 
 

@@ -185,8 +185,8 @@ class PlainLogView(NoticesView):
 
     def __call__(self, event: Event) -> None:
         match event:
-            case Proposal(_, (Position(role="reporter"),)):
-                pass  # told below the answer, in words
+            case Proposal(_, (Position(role="judge" | "reporter"),)):
+                pass  # what comes of it is told in words
             case Proposal(completion, (Position() as seat,)):
                 self._write_notice(
                     f"\n[{seat_name(seat)}] {to_one_line(completion.model)}", "bold green"

@@ -32,9 +32,9 @@ def describe_layers(shape: tuple[tuple[str, ...], ...]) -> str:
 
 
 def seat_name(seat: Position) -> str:
-    if seat.role == "proposer":
-        return f"{seat.layer}.{seat.index + 1}"
-    return "answer" if seat.role == "aggregator" else "agreement"
+    place = f"{seat.layer}.{seat.index + 1}"
+    names = {"judge": f"judge {place}", "aggregator": "answer", "reporter": "agreement"}
+    return names.get(seat.role, place)
 
 
 def seat_path(at: PositionPath) -> str:

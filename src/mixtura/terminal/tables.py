@@ -21,7 +21,7 @@ from mixtura.engine.trace import CallTrace, Trace
 from mixtura.terminal.phrases import format_dollars, format_tokens, length_text, seat_path
 
 if TYPE_CHECKING:
-    from mixtura.config.plan import MixtureSpec
+    from mixtura.config.plan import MemberSpec, MixtureSpec
     from mixtura.engine.pattern import Pattern
 
 _HEADINGS = ("", "model", "read", "wrote", "first token", "seconds", "tokens/s", "cost")
@@ -202,13 +202,17 @@ def mixture_diagram(plan: MixtureSpec, mixture: Pattern, width: int) -> Renderab
     size = mixture.layers[-1].call_count if mixture.layers else 0
     models_read = any(call.reads for call in mixture.final_calls(tuple(range(size))))
     rows: list[RenderableType] = [Text(to_one_line(plan.name), "bold"), Text("   question", "dim")]
-    for number, layer in enumerate(plan.layers, start=1):
+    layers: Sequence[Sequence[MemberSpec]] = plan.layers
+    if plan.pattern.spec.asks_in_turn:  # in the order of the pattern's own layers
+        names = [layer.proposers[0].model.name for layer in mixture.layers]
+        layers = [[seat for seat in plan.layers[0] if seat.model == name] for name in names]
+    for number, layer in enumerate(layers, start=1):
         rows.append(Text("      │", "dim"))
         rows.append(Text(f"   layer {number}", "bold green"))
         rows.extend(_diagram_branch("├─", "│", seat.model, seat.samples, width) for seat in layer)
-        read = number < len(plan.layers) or models_read
+        read = (number < len(layers) and not plan.pattern.spec.asks_in_turn) or models_read
         rows.append(Text(f"      │  every answer{' and the question' if read else ''}", "dim"))
-    first = len(plan.layers) + 1
+    first = len(layers) + 1
     last = (
         f"   layer {first}"
         if first == plan.layer_count

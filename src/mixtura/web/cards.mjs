@@ -91,12 +91,14 @@ function Fan({ width, from, to, above, below, first = false }) {
 
 export function seat(call) {
   if (call.role === "reporter") return t("card.reporter");
+  if (call.role === "judge") return t("card.judge", { place: call.index + 1, layer: call.layer });
   return call.role === "aggregator" ? t("card.aggregator") : t("card.proposer", { place: call.index + 1, layer: call.layer });
 }
 
 export function Seat({ call }) {
   if (call.role === "aggregator") return html`<span class="seat ink" aria-hidden="true">⊕</span>`;
   if (call.role === "reporter") return html`<span class="seat ink" aria-hidden="true">≟</span>`;
+  if (call.role === "judge") return html`<span class="seat ink" aria-hidden="true">≷</span>`;
   return html`<span class="seat c${call.index % 8}" aria-hidden="true">${t("card.draft", { place: `${call.layer > 1 || call.at.length > 1 ? `${call.layer}.` : ""}${call.index + 1}` })}</span>`;
 }
 

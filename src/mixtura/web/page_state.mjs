@@ -305,7 +305,7 @@ function narrator(run) {
       return;
     }
     if (event.at?.length > 1) return;
-    if (event.event === "proposal") {
+    if (event.event === "proposal" && event.at[0].role === "proposer") {
       const row = run.layers.find((one) => one[0].layer === event.at[0].layer) ?? [];
       say(t("told.drafts", { layer: event.at[0].layer, there: row.filter((one) => one.over).length, n: row.length }));
     } else if (event.event === "failure") say(t("told.call_failed", { model: short(event.model), error: event.error }));

@@ -244,12 +244,22 @@ export class Run {
 
   _asked(event, at) {
     if (at.length === 0) return;
+    if (at.at(-1).role === "judge") this._forget([...at.slice(0, -1), { ...at.at(-1), role: "proposer" }]);
     let call = this._places.get(placed(at));
     if (!call || call.state !== "waiting") call = this._add(new Call(at, event.model));
     call.model = event.model;
     call.state = "asked";
     call.started = event.seconds;
     this.touch(call);
+  }
+
+  // A layer that the shape foretold may be a judge's alone: nobody proposes there.
+  _forget(at) {
+    const call = this._places.get(placed(at));
+    if (call?.state !== "waiting") return;
+    const row = this._places.get(placed(at.slice(0, -1)))?.calls ?? this.calls;
+    row.splice(row.indexOf(call), 1);
+    this._places.delete(call.key);
   }
 
   _happened(call, event) {
@@ -436,7 +446,7 @@ function learned(calls, rows) {
   }
 }
 
-// The calls that the whole run waited for: in every layer the one that ended last, and the answer.
+// The calls that the whole run waited for: in every layer, and of its judges, the one that ended last, and the answer.
 export function critical(run) {
   const path = [];
   for (const row of run.layers) {
@@ -447,6 +457,10 @@ export function critical(run) {
     const last = all.reduce((a, b) => (!a || (b.ended ?? Infinity) > (a.ended ?? Infinity) ? b : a), null);
     if (last) path.push(last);
   }
+  const judges = new Map();
+  for (const call of run.calls) if (call.role === "judge" && (call.ended ?? Infinity) >= (judges.get(call.layer)?.ended ?? 0)) judges.set(call.layer, call);
+  path.push(...judges.values());
+  path.sort((a, b) => a.layer - b.layer);
   for (const call of run.calls) if (call.role === "aggregator" && call.started !== null) path.push(call);
   return path;
 }

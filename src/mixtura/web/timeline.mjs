@@ -6,6 +6,7 @@ import { critical } from "./run.mjs";
 import { seat } from "./cards.mjs";
 
 const ROW = 26;
+const signs = { aggregator: "⊕", reporter: "≟", judge: "≷" };
 
 function steps(end, room) {
   const wanted = end / Math.max(2, Math.floor(room / 90));
@@ -62,14 +63,14 @@ function Bar({ call, run, depth, y, x, end, names, critical: waited }) {
   const high = ROW - 12;
   const stop = call.ended ?? end;
   const first = call.first === null ? stop : Math.min(call.first, stop);
-  const hue = call.role === "aggregator" && depth === 0 ? "ink" : `c${call.index % 8}`;
+  const hue = call.role !== "proposer" && depth === 0 ? "ink" : `c${call.index % 8}`;
   const middle = y + ROW / 2;
   const letters = Math.floor((names - 34 - depth * 10) / 6.6);
   const name = short(call.model);
   return html`<g class="bar ${hue} ${call.state} ${waited ? "critical" : ""}" onClick=${() => (dialog.value = { kind: "call", run, call })}>
     <title>${t("axis.bar", { seat: seat(call), model: call.model, start: seconds(call.started), end: seconds(stop) })}</title>
     <rect class="hit" x="0" y=${y} width=${x(end) + 60} height=${ROW} />
-    <text class="place" x=${depth * 10} y=${middle}>${call.role === "aggregator" ? "⊕" : `${call.layer}.${call.index + 1}`}</text>
+    <text class="place" x=${depth * 10} y=${middle}>${signs[call.role] ?? `${call.layer}.${call.index + 1}`}</text>
     <text class="name" x=${26 + depth * 10} y=${middle}>${name.length > letters ? `${name.slice(0, letters - 1)}…` : name}</text>
     <rect class="wait" x=${x(call.started)} y=${top} width=${Math.max(1.5, x(first) - x(call.started))} height=${high} rx="3" />
     ${call.first !== null && html`<rect class="write" x=${x(first)} y=${top} width=${Math.max(1.5, x(stop) - x(first))} height=${high} rx="3" />`}

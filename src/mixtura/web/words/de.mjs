@@ -255,6 +255,7 @@ export default {
   "card.proposer": "Entwurfsmodell {place} der Schicht {layer}",
   "card.aggregator": "Aggregator",
   "card.reporter": "Bericht zur Übereinstimmung",
+  "card.judge": "Urteil {place} zur Schicht {layer}",
   "card.told": "{seat}, {model}: {state}. Einzelheiten öffnen.",
   "card.told_failed": "{seat}, {model}: {state}, {error}. Einzelheiten öffnen.",
   "card.not_asked": "nicht gefragt",

@@ -255,6 +255,7 @@ export default {
   "card.proposer": "Proposer {place} of layer {layer}",
   "card.aggregator": "Aggregator",
   "card.reporter": "Agreement report",
+  "card.judge": "Judge {place} of layer {layer}",
   "card.told": "{seat}, {model}: {state}. Open its details.",
   "card.told_failed": "{seat}, {model}: {state}, {error}. Open its details.",
   "card.not_asked": "not asked",
