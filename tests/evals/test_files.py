@@ -78,7 +78,7 @@ REFUSED = [
     (f"{ROW}\n" + '{"input": "\\ud800"}', "line 2: a text has half a character"),
     ('{"input": "a", "target": 1e999}', "line 1: the number 1e999 is too large"),
     (f"{ROW}\n".encode() + b'{"input": "\xff"}', "line 2: not UTF-8"),
-    (b"\x89PNG\0\0", "not UTF-8 text"),
+    (b"\x89PNG\0\0", "cannot be read: it contains zero bytes"),
     (gzip.compress(ROW.encode(), mtime=0)[:-6], "cannot be read"),
     ("a,b\n1,2\n", "line 1: not JSON: this looks like a table"),
     ("input\ttarget\na\tb\n", "line 1: not JSON: this looks like a table"),

@@ -18,7 +18,8 @@ LOCK = f'[serve.keys.tester]\nsha256 = "{sha256(b"secret").hexdigest()}"\n'
 
 def tried(tmp_path, more, *options, examples):
     with running() as upstream:
-        upstream.scripts = {"a": Script("ok"), "chief": Script("fine")}
+        # Presets ask the default's models: so the members of `review` have findings to give.
+        upstream.scripts = dict.fromkeys(("a", "chief"), Script('{"findings": []}'))
         configuration = team(upstream, "a", "chief", more=more)
         # without the embedded model, so that no mixture of it is offered: it takes its time
         nothing = {"MIXTURA_CACHE": str(tmp_path / "empty")}

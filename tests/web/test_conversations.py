@@ -90,7 +90,7 @@ def test_a_conversation_is_renamed_saved_and_deleted_from_its_head(visit, served
     person.page.get_by_role("dialog").get_by_role("textbox").fill("The sky")
     person.button("Save", exact=True).click()
     person.find(".runs .q", has_text="The sky").wait_for()
-    assert person.text(".talk h1") == "The sky"
+    person.find(".talk h1", has_text="The sky").wait_for()
 
     for name, words in (("Markdown", "# The sky"), ("JSON", '"title":"The sky"')):
         person.button("Export the conversation").click()

@@ -32,7 +32,7 @@ from mixtura.engine.prompt_builder import (
 )
 from mixtura.engine.proposer import DrawNumber, LayerCalls, ask_proposer
 from mixtura.engine.proposer_replacement import LayerSeats
-from mixtura.engine.run_control import OpenLayer, RunControl, control_run, current_control
+from mixtura.engine.run_control import OpenLayer, control_run, current_control
 from mixtura.engine.stragglers import (
     LateCalls,
     ProposerTask,
@@ -151,8 +151,7 @@ async def run_proposer_layer(
     membership = LayerMembership(quorum, expected)
     shared = LayerCalls(build_prompt, before, membership, late, emit, answers, drafts)
     draws = _number_draws(calls, in_turn[: depth - 1], in_turn[depth:])
-    control = current_control() if role == "proposer" else None
-    outcomes = await _ask_seats(layer, shared, seated, draws, quorum, control)
+    outcomes = await _ask_seats(layer, shared, seated, draws, quorum, role)
     result = LayerResult.of(outcomes)
     there = len(result.proposals)
     if emit and role == "proposer":
@@ -168,10 +167,11 @@ async def _ask_seats(
     seated: Mapping[Position, Proposer],
     draws: Sequence[DrawNumber],
     quorum: int,
-    control: RunControl | None,
+    role: CallRole,
 ) -> list[Completion | ModelError]:
     """The outcomes of all seats, once their calls are over or too late."""
     calls, late = tuple(seated.values()), shared.late
+    control = current_control() if role == "proposer" else None
     seats = LayerSeats(len(calls), late, steered=control is not None)
     reach: AbstractContextManager[None] = nullcontext()
     tasks: dict[Position, ProposerTask] = {}
