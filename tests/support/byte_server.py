@@ -106,10 +106,18 @@ async def serving(
             yield front
     finally:
         server.close()
+        # A client that gave up while its connection was taken leaves asyncio's task for that.
+        if taking := [task for task in asyncio.all_tasks() if _takes_connection(task)]:
+            await asyncio.wait(taking, timeout=seconds)
+        await asyncio.sleep(0)  # a task that is cancelled before its start is not among *tasks*
         for task in tasks:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
+
+
+def _takes_connection(task: asyncio.Task[object]) -> bool:
+    return getattr(task.get_coro(), "__name__", "") == "_accept_connection2"
 
 
 def answering(*pieces: bytes, times: int = 1000, close: bool = False) -> Play:
