@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from threading import Event
 
 import pytest
 
@@ -252,6 +253,23 @@ def test_where_programs_cannot_be_confined_none_is_run_and_that_is_said():
 
     assert answer.text in (WRONG, RIGHT)
     assert "programs are only run on Linux and macOS" in answer.degraded
+
+
+def test_where_one_program_cannot_be_run_no_other_goes_on_behind_the_answer():
+    begun, released = Event(), Event()
+
+    def run_program(text, test, function):
+        if not begun.is_set():
+            begun.set()
+            released.wait(10)
+            return [True]
+        raise ProgramsNotRunError("there is no sandbox")
+
+    # `watched` fails where a task is left.
+    answer, _ = watched(Chosen.of(team(WRONG, RIGHT), Checked(run_program=run_program)), QUESTION)
+    released.set()
+
+    assert "there is no sandbox" in answer.degraded
 
 
 @pytest.mark.parametrize(

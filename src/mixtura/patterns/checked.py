@@ -45,7 +45,7 @@ from mixtura.programs.examples import (
     read_assertions,
     read_examples,
 )
-from mixtura.programs.program_threads import run_in_program_thread
+from mixtura.programs.program_threads import gather_all, run_in_program_thread
 from mixtura.programs.schema_check import SchemaCheckError, check_answers
 from mixtura.prompts.synthesis import make_tests_prompt
 from mixtura.protocols.thoughts.parser import without_thoughts
@@ -234,7 +234,7 @@ async def _choose_by_command(
     distinct = list(dict.fromkeys(codes))
     every = range(len(proposals))
     try:
-        ended = await asyncio.gather(*map(run_in_turn, distinct))
+        ended = await gather_all(map(run_in_turn, distinct))
     except CommandNotRunError as error:
         return await _choose_by_count(request, proposals, every, str(error))
     outcomes = dict(zip(distinct, ended, strict=True))
@@ -306,7 +306,7 @@ async def run_programs(
     run = run or partial(run_in_sandbox, stop=stop)
     jobs = [partial(run, program, test, function) for program in programs]
     try:
-        return await asyncio.gather(*map(run_in_program_thread, jobs))
+        return await gather_all(map(run_in_program_thread, jobs))
     finally:
         stop.set()
 
