@@ -55,5 +55,5 @@ def test_an_input_in_utf_16_without_its_mark_is_refused_before_anything_is_asked
     said = batch(name, "out.jsonl").complaint
 
     assert f"{name}:1: " in said
-    assert "zero bytes, which text has not: save the file as UTF-8" in said
+    assert "zero bytes, so it is not UTF-8 text: save it as UTF-8" in said
     assert not upstream.of("a")

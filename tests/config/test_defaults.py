@@ -336,6 +336,14 @@ def test_the_team_of_the_default_comes_with_its_draws_personas_and_sampling(fold
     assert config.mixture_spec("tree").answer.temperature == 0.1
 
 
+@pytest.mark.parametrize("default", ["alpha", "single"])
+def test_a_default_of_one_proposal_gives_presets_three_to_choose_from(default, folder):
+    single = '[mixtures.single]\nlayers = [["alpha"]]\naggregator = "beta"\n'
+    config = read(OWN.format(default=default) + single, folder, KEYS)
+
+    assert config.mixture_spec("rank").seat_count == 3
+
+
 @pytest.mark.parametrize("default", ["default", "detected", "around", "auto"])
 def test_a_default_that_names_no_models_leaves_them_to_what_is_found(default, folder):
     config = read(OWN.format(default=default), folder, KEYS)

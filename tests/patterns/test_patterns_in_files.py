@@ -166,7 +166,7 @@ WRONG = {
     ),
     "a layer of modes with one call": (
         'pattern = "modes"\nlayers = [["quick", "steady"], ["quick"]]  # <-',
-        ("layers: each layer has a call in words and one for a program",),
+        ("layers: each layer needs two calls or more: one in words and one for a program",),
     ),
     "the time of a check that is none": (
         'pattern = "checked"\nlayers = [["quick"]]\nseconds = 5  # <-',

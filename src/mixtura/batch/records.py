@@ -21,7 +21,7 @@ import msgspec
 from mixtura.catalog.user_files import path_kind
 from mixtura.core import large_json
 from mixtura.core.errors import ConfigError
-from mixtura.core.file_forms import describe_other_form
+from mixtura.core.file_forms import ZERO_BYTES, describe_other_form
 from mixtura.core.json_text import (
     MAX_REQUEST_DEPTH,
     describe_decode_error,
@@ -247,10 +247,7 @@ def _check_text(source: Source, lines: Iterable[str]) -> Iterator[str]:
     """The lines. Raises ConfigError where one is no text: of a file in UTF-16 without its mark."""
     for number, line in enumerate(lines, start=1):
         if "\0" in line:
-            raise ConfigError(
-                f"{source.shown}:{number}: it contains zero bytes, which text has not: save the"
-                " file as UTF-8"
-            )
+            raise ConfigError(f"{source.shown}:{number}: {ZERO_BYTES}")
         yield line
 
 

@@ -66,10 +66,12 @@ class AutoDefaults:
 def use_default_mixture(plan: MixtureSpec) -> AutoDefaults:
     """
     The proposers of the first layer of *plan*, the configured default, and the model of its last
-    step; its first proposer where that is no model. One model alone proposes three times.
+    step; its first proposer where that is no model. One proposal alone is asked for three times.
     """
-    rows = plan.layers or ((MemberSpec(plan.aggregator, samples=SAMPLES_OF_ONE),),)
+    rows = plan.layers or ((MemberSpec(plan.aggregator),),)
     team = [replace(seat, path=()) for seat in rows[0]]
+    if sum(seat.samples for seat in team) == 1:
+        team = [replace(team[0], samples=SAMPLES_OF_ONE)]
     last = plan.aggregator if plan.has_final_model else team[0].model
     why = f"the default mixture is '{plan.name}'"
     # What a judge is asked with is not how an answer is written.

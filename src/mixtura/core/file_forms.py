@@ -20,6 +20,7 @@ _MARKS = (
     (b"{'", "this is Python's notation: JSON has double quotes"),
 )
 """How such a file begins, in small letters."""
+ZERO_BYTES = "it contains zero bytes, so it is not UTF-8 text: save it as UTF-8"
 _TABLE = re.compile(rb"[\w .-]{1,80}(?:[,;\t][\w .-]{0,80}){1,200}\s*", re.ASCII)
 
 
@@ -31,6 +32,6 @@ def describe_other_form(data: bytes) -> str | None:
         if small.startswith(mark):
             return words
     if b"\0" in start:
-        return "it contains zero bytes, which text has not: save the file as UTF-8"
+        return ZERO_BYTES
     line = start.partition(b"\n")[0]
     return "this looks like a table with commas or tabs" if _TABLE.fullmatch(line) else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from mixtura.core.model import Model
 from mixtura.core.roles import PlannedCall
 from mixtura.core.text import pluralize_count
 from mixtura.core.types import Completion, Request, Sampling
+from mixtura.engine.task_groups import gather_all
 from mixtura.patterns.choosing import (
     Chosen,
     Verdict,
@@ -120,13 +120,7 @@ async def run_verifier(
     verifier: Verifier, request: Request, proposals: Sequence[Completion]
 ) -> list[ProposalScore]:
     """What the function says of each proposal; those that it awaits are run side by side."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(_verify_proposal(verifier, request, p)) for p in proposals]
-    except BaseExceptionGroup as errors:
-        # A bug in the function is raised as it is, not in a group.
-        raise errors.exceptions[0] from None
-    return [task.result() for task in tasks]
+    return await gather_all(_verify_proposal(verifier, request, p) for p in proposals)
 
 
 async def _verify_proposal(

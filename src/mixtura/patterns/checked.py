@@ -19,6 +19,7 @@ from mixtura.core.quantities import PositiveSeconds
 from mixtura.core.roles import PlannedCall
 from mixtura.core.text import pluralize_count
 from mixtura.core.types import Completion, Request, Sampling
+from mixtura.engine.task_groups import gather_all
 from mixtura.patterns.best_of import Verifier, run_verifier
 from mixtura.patterns.choosing import (
     Chosen,
@@ -45,7 +46,7 @@ from mixtura.programs.examples import (
     read_assertions,
     read_examples,
 )
-from mixtura.programs.program_threads import gather_all, run_in_program_thread
+from mixtura.programs.program_threads import run_in_program_thread
 from mixtura.programs.schema_check import SchemaCheckError, check_answers
 from mixtura.prompts.synthesis import make_tests_prompt
 from mixtura.protocols.thoughts.parser import without_thoughts
@@ -231,8 +232,7 @@ async def _choose_by_command(
         async with turn:
             return await run_command(command, code)
 
-    distinct = list(dict.fromkeys(codes))
-    every = range(len(proposals))
+    distinct, every = list(dict.fromkeys(codes)), range(len(proposals))
     try:
         ended = await gather_all(map(run_in_turn, distinct))
     except CommandNotRunError as error:

@@ -56,7 +56,9 @@ class Modes(Pattern):
 
     def __post_init__(self) -> None:
         if not self.layers or any(layer.call_count < 2 for layer in self.layers):
-            raise ValueError("each layer has a call in words and one for a program")
+            raise ValueError(
+                "each layer needs two calls or more: one in words and one for a program"
+            )
 
     def final_calls(self, reads: tuple[int, ...]) -> Sequence[PlannedCall]:  # noqa: ARG002
         """None: running programs calls no model."""

@@ -14,6 +14,7 @@ from mixtura.core.events import Event
 from mixtura.core.types import Completion
 from mixtura.engine.provider_data_cache import ProviderDataCache
 from mixtura.engine.streaming import Recorder
+from mixtura.engine.task_groups import gather_all
 from mixtura.server.apis.base import ApiError
 from mixtura.server.apis.validation import with_call_ids
 from mixtura.server.disconnects import call_after_current_step
@@ -108,12 +109,7 @@ class JobRunner:
         first, *others = (self._run_choice(job, choice, watch) for choice in range(job.call.n))
         if not others:
             return [await first]
-        try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(run) for run in (first, *others)]
-        except BaseExceptionGroup as errors:
-            raise errors.exceptions[0] from None
-        return [task.result() for task in tasks]
+        return await gather_all((first, *others))
 
     async def _run_choice(self, job: Job, choice: int, watch: OnAnswerEvent | None) -> Completion:
         # Each answer of a call waits for itself: `n` gives a client no more than its turn.

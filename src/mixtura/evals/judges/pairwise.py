@@ -13,6 +13,7 @@ from mixtura.core.errors import BudgetExceededError, MixturaError, ModelError
 from mixtura.core.model import Model
 from mixtura.core.text import to_one_line
 from mixtura.core.types import Charge, Completion, Json, Message, Request, Sampling, ask
+from mixtura.engine.task_groups import gather_all
 from mixtura.evals.judges import judge_material
 from mixtura.evals.kept_calls import keep_row
 from mixtura.patterns.ranker import GREEDY_SAMPLING
@@ -220,13 +221,7 @@ async def judge_pairs(
         count.increment_done()
         return judgement
 
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(judge_one(pair)) for pair in pairs]
-    except BaseExceptionGroup as errors:
-        # One of them as itself: a caller who expects a ConfigError catches no group of them.
-        raise errors.exceptions[0] from None
-    return [task.result() for task in tasks]
+    return await gather_all(map(judge_one, pairs))
 
 
 def _pair_texts(pair: AnswerPair) -> tuple[str, ...]:
