@@ -193,7 +193,10 @@ def test_the_preset_can_be_drawn_and_counted(tmp_path):
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        ('layers = [["quick"]]', "each layer needs two calls or more: one in words and one for a program"),
+        (
+            'layers = [["quick"]]',
+            "each layer needs two calls or more: one in words and one for a program",
+        ),
         ('layers = [["quick*2"]]\nextract = "text"', "'text' has none"),
         ('layers = [["quick*2"]]\nextract = "x"', "extract"),
         ("layers = []", "'modes' needs proposers"),
