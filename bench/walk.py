@@ -2,8 +2,8 @@
 
 Serves a mixture of two hosted proposers and an aggregator in this process, over an upstream on
 loopback, and follows the second unstreamed chat request (the first one builds the models), from
-the ASGI application until the first proposer's request goes out: the sequence of modules in which
-a function is called.
+the ASGI application until the first proposer's request is written to its socket: the sequence of
+modules in which a function is called.
 
 A room is a module. A stay is an unbroken sequence of calls in one room. A turn back is a step to a
 room that was left before and that stands on a higher floor than the one it comes from; a module
@@ -23,6 +23,7 @@ import ast
 import asyncio
 import json
 import os
+import socket
 import sys
 import tempfile
 import threading
@@ -35,6 +36,8 @@ from typing import Any, NamedTuple
 
 VALUES = {"types", "errors", "events", "model", "roles", "text", "similarity"}
 """Modules of version 0.1 that lie in ``core`` today."""
+WRITE = "socket.send"
+"""How the call that writes a request is noted."""
 PIECE = {"choices": [{"index": 0, "delta": {"content": "42"}, "finish_reason": "stop"}]}
 
 
@@ -128,7 +131,17 @@ async def trace(app: Any, root: Path) -> list[Call]:
                 yield frame.f_code.co_filename.removeprefix(prefix)[:-3]
             frame = frame.f_back
 
-    def note(frame: Any, event: str, _: Any) -> None:
+    def is_write(event: str, called: Any) -> bool:
+        if event != "c_call" or getattr(called, "__name__", "") != "send":
+            return False
+        to = getattr(called, "__self__", None)
+        return isinstance(to, socket.socket) and to.family == socket.AF_INET  # no wake-up
+
+    def note(frame: Any, event: str, called: Any) -> None:
+        if is_write(event, called) and (chain := tuple(modules(frame))[::-1]):
+            task = asyncio.current_task()
+            calls.append(Call(chain[-1], WRITE, task.get_name() if task else None, chain))
+            return
         code = frame.f_code
         if event != "call" or not code.co_filename.startswith(prefix) or id(frame) in begun:
             return  # a coroutine that goes on is no new call
@@ -146,16 +159,14 @@ async def trace(app: Any, root: Path) -> list[Call]:
 
 
 def way_out(calls: list[Call]) -> tuple[list[Call], list[str]]:
-    """The first call of each stay until the first proposer waits for its answer; the chain."""
+    """The first call of each stay until the first proposer's request is written; the chain."""
     main = calls[0].task
-    asking = next(
-        c.task for c in calls if c.task not in (main, None) and c.module == "models/openai"
-    )
+    end = next(n for n, c in enumerate(calls) if c.function == WRITE and c.task not in (main, None))
+    asking = calls[end].task
     begin = next(n for n, call in enumerate(calls) if call.task == asking)
-    end = next(n for n, call in enumerate(calls[begin:], begin) if call.task != asking)
     starter = next(call for call in reversed(calls[:begin]) if call.task == main)
     way = [call for call in calls[:end] if call.task in (main, asking) and counts(call.module)]
-    chain = [module for module in (*starter.chain, *calls[end - 1].chain) if counts(module)]
+    chain = [module for module in (*starter.chain, *calls[end].chain) if counts(module)]
     stays = [call for n, call in enumerate(way) if not n or way[n - 1].module != call.module]
     return stays, [module for n, module in enumerate(chain) if not n or chain[n - 1] != module]
 
@@ -211,6 +222,7 @@ def main() -> None:
     if given.steps:
         for number, call in enumerate(stays, 1):
             print(f"{number:3} {call.module}: {call.function}")
+        print("chain:", " > ".join(chain))
     floor = floors(root)
     print(
         json.dumps(count([call.module for call in stays], floor) | {"chain": count(chain, floor)})

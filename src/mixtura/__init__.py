@@ -107,7 +107,7 @@ if TYPE_CHECKING:
     from mixtura.privacy.item_finder import PrivateItems
     from mixtura.transport.aiohttp_transport import AiohttpTransport
     from mixtura.transport.base import Transport, TransportResponse
-    from mixtura.transport.http1_transport import Http1Transport
+    from mixtura.transport.pool import Http1Transport
 
 _LOADED_WHEN_USED = {
     "AiohttpTransport": "transport.aiohttp_transport",
@@ -120,7 +120,7 @@ _LOADED_WHEN_USED = {
     "Deadlined": "models.wrappers.deadline",
     "FinalModel": "patterns.spec",
     "Hedged": "models.wrappers.hedge",
-    "Http1Transport": "transport.http1_transport",
+    "Http1Transport": "transport.pool",
     "Limited": "models.wrappers.rate_limit",
     "Local": "models.llama_cpp",
     "OpenAI": "config.python_api",

@@ -15,7 +15,7 @@ from mixtura.batch.mistral_batches import MistralForm
 from mixtura.batch.provider_forms import AnthropicForm, OpenAIForm, RemoteBatch
 from mixtura.batch.provider_http import BatchHttp
 from mixtura.core.errors import MixturaError, ModelError, TimedOutError
-from mixtura.transport.http1_transport import Http1Transport
+from mixtura.transport.pool import Http1Transport
 from tests.batch.test_provider_batches import ROWS, WORDS, answers, finish, team_of
 from tests.support.batch_provider import chat_answer, provider_fake
 from tests.support.batches import write_rows

@@ -193,6 +193,14 @@ def test_a_name_may_tell_that_a_model_is_blind(name, told):
     assert default_image_support(name) is told
 
 
+def call_with(support, body, send, emit):
+    """Send *body* as an adapter does: again after each refusal that taught something."""
+    for attempt in support.attempts(body, emit):
+        with attempt as fitting:
+            return send(fitting)
+    raise AssertionError("the last attempt raises")
+
+
 @pytest.mark.parametrize(
     "said",
     [
@@ -209,16 +217,16 @@ def test_blindness_is_learned_from_a_refusal_and_said_once(said):
     body = {"model": "m", "messages": [{"role": "user", "content": [picture]}]}
     sent, events = [], []
 
-    async def send(fitting):
+    def send(fitting):
         sent.append(fitting)
         if any(part["type"] == "image_url" for part in fitting["messages"][0]["content"]):
             error = RejectedError(said)
             error.status = 400
             raise error
 
-    manners = ParameterSupport("m", Quirks())
-    run(manners.send_supported(body, send, events.append))
-    run(manners.send_supported(body, send, events.append))
+    support = ParameterSupport("m", Quirks())
+    call_with(support, body, send, events.append)
+    call_with(support, body, send, events.append)
     assert len(sent) == 3
     assert sent[-1]["messages"][0]["content"] == [{"type": "text", "text": PICTURE_STAND_IN}]
     assert [event.notice for event in events] == [
@@ -230,15 +238,15 @@ def test_a_picture_that_is_broken_teaches_nothing():
     body = {"model": "m", "messages": [{"role": "user", "content": [
         {"type": "image_url", "image_url": {"url": "data:x"}}]}]}  # fmt: skip
 
-    async def send(_):
+    def send(_):
         error = RejectedError("the image is not valid base64, the picture could not be read")
         error.status = 400
         raise error
 
-    manners = ParameterSupport("m", Quirks())
+    support = ParameterSupport("m", Quirks())
     with pytest.raises(RejectedError):
-        run(manners.send_supported(body, send, None))
-    assert manners.strip_unsupported(body) == body
+        call_with(support, body, send, None)
+    assert support.strip_unsupported(body) == body
 
 
 # ---- further parameters, in each API's words

@@ -14,7 +14,7 @@ import pytest
 
 from mixtura.core.errors import MalformedError, UnavailableError
 from mixtura.transport.base import Transport
-from mixtura.transport.http1_transport import BUILT_IN
+from mixtura.transport.pool import BUILT_IN
 from tests.conftest import run
 
 OK = b"HTTP/1.1 200 OK\r\n"

@@ -9,7 +9,7 @@ import pytest
 
 from mixtura.transport.aiohttp_transport import AiohttpTransport
 from mixtura.transport.base import Transport
-from mixtura.transport.http1_transport import BUILT_IN, Http1Transport
+from mixtura.transport.pool import BUILT_IN, Http1Transport
 from tests.support.byte_server import TRANSPORT
 from tests.support.tls import make_certificate
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from mixtura.transport.batched_reads import BatchTimer
-from mixtura.transport.http1_transport import BUILT_IN
+from mixtura.transport.pool import BUILT_IN
 from mixtura.transport.socket_poller import MIN_BATCHED_CONNECTIONS
 from tests.conftest import run
 from tests.support.byte_server import (

@@ -7,7 +7,7 @@ import random
 from collections import Counter
 
 from mixtura.core.errors import ModelError
-from mixtura.transport.http1_transport import Http1Transport
+from mixtura.transport.pool import Http1Transport
 from tests.conftest import run
 from tests.support.byte_server import END, STREAM, Peer, events, serving
 

@@ -9,7 +9,7 @@ import pytest
 from mixtura.core.errors import UnavailableError
 from mixtura.transport import pool
 from mixtura.transport.http1 import WRITE_SLICE_BYTES
-from mixtura.transport.http1_transport import BUILT_IN
+from mixtura.transport.pool import BUILT_IN
 from mixtura.transport.response_reader import LARGEST_HEAD
 from tests.conftest import run
 from tests.support import byte_server as wire

@@ -33,7 +33,7 @@ from mixtura.models.wrappers.budget_per_attempt import BudgetedPerAttempt
 from mixtura.models.wrappers.private_items import Pseudonymized
 from mixtura.models.wrappers.web_search import ProviderSearch, Searching
 from mixtura.transport.base import Sink, Transport
-from mixtura.transport.http1_transport import BUILT_IN
+from mixtura.transport.pool import BUILT_IN
 
 BatchMode = Literal["auto", "only"]
 FORMS: Mapping[str, type[OpenAIForm] | type[AnthropicForm] | type[GoogleForm]] = {

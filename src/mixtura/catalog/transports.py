@@ -44,7 +44,7 @@ def create_transport(
     files = {"client_certificate": client_certificate, "client_key": client_key}
     given: dict[str, Any] = {setting: file for setting, file in files.items() if file is not None}
     if name == DEFAULT_TRANSPORT:
-        from mixtura.transport.http1_transport import BUILT_IN, Http1Transport
+        from mixtura.transport.pool import BUILT_IN, Http1Transport
 
         return Http1Transport(**given) if given else BUILT_IN
     if name == "aiohttp":

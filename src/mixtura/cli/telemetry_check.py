@@ -14,7 +14,7 @@ from mixtura.config.telemetry_settings import read_telemetry_settings
 from mixtura.core.errors import ConfigError, MixturaError
 from mixtura.core.missing_packages import missing_package_text
 from mixtura.telemetry.setup import TelemetrySettings, effective_settings
-from mixtura.transport.http1_transport import BUILT_IN
+from mixtura.transport.pool import BUILT_IN
 
 WAIT_SECONDS = 3.0
 """That a collector may take to accept an empty message."""

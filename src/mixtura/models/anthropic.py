@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 from mixtura.core.errors import MalformedError, RejectedError
-from mixtura.core.events import Emit, Notice
-from mixtura.core.redaction import use_redactor
-from mixtura.core.types import Completion, Request
-from mixtura.engine.background_work import estimate_request_bytes, run_in_thread_if_large
-from mixtura.models.call_accounting import emit_notices
-from mixtura.models.hosted import DONE, HostedModel
+from mixtura.core.types import JsonObject, Request
+from mixtura.models.answer_format import DONE
+from mixtura.models.hosted import HostedModel
 from mixtura.protocols import sampling_options
 from mixtura.protocols.anthropic.events import MessagesEvent, decode_event, is_error_event
 from mixtura.protocols.anthropic.parameters import unsupported_parameters
@@ -42,43 +38,21 @@ class Anthropic(HostedModel):
         self._native = True
         """It takes tools of the API's own types; learned from a refusal."""
 
-    async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
-        async def send_body(body: dict[str, Any]) -> Completion:
-            return await self._send_body(body, request, emit)
+    def _supported_request(self, request: Request) -> tuple[Request, Sequence[str]]:
+        request, notices = replace_unsupported_parts(request, supports_part)
+        unsupported = unsupported_parameters(request.extra)
+        said = sampling_options.unsupported_parameter_notices(unsupported)
+        return request, [*notices, *said]
 
-        request, notices = await run_in_thread_if_large(
-            estimate_request_bytes(request), replace_unsupported_parts, request, supports_part
-        )
-        emit_notices(
-            self._name,
-            [
-                *notices,
-                *sampling_options.unsupported_parameter_notices(
-                    unsupported_parameters(request.extra)
-                ),
-            ],
-            emit,
-        )
-        body = await self._build_body(request)
-        with use_redactor(self._redactor):
-            try:
-                return await self._parameter_support.send_supported(body, send_body, emit)
-            except RejectedError as error:
-                if not _names_native_tool(error, native_tool_types(body)):
-                    raise
-                self._native = False
-                said = "does not accept tools of the API's own types: they are sent as functions"
-                if emit is not None:
-                    emit(Notice(self._name, said))
-            return await self._parameter_support.send_supported(
-                await self._build_body(request), send_body, emit
-            )
+    def _request_body(self, request: Request) -> JsonObject:
+        body = request_json(request, self._model, self._origin, native=self._native)
+        return body | {"stream": True}
 
-    async def _build_body(self, request: Request) -> dict[str, Any]:
-        make = partial(request_json, native=self._native)
-        return await run_in_thread_if_large(
-            estimate_request_bytes(request), make, request, self._model, self._origin
-        ) | {"stream": True}
+    def _learn_form(self, error: RejectedError, body: JsonObject) -> str | None:
+        if not _names_native_tool(error, native_tool_types(body)):
+            return None
+        self._native = False
+        return "does not accept tools of the API's own types: they are sent as functions"
 
     def _request_headers(self, body: dict[str, Any]) -> dict[str, str]:
         key = {self._key_header or "x-api-key": self._key.reveal()} if self._key else {}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Mapping
+from abc import abstractmethod
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import replace
@@ -13,16 +13,16 @@ import msgspec
 
 from mixtura.catalog.batch_terms import BatchTerms
 from mixtura.catalog.providers import Quirks, model_quirks
-from mixtura.core.errors import MalformedError, ModelError, UnavailableError
+from mixtura.core.errors import ModelError, RejectedError
 from mixtura.core.events import Emit
 from mixtura.core.model_info import DescribedModel, ModelInfo, UsagePrice
-from mixtura.core.redaction import Redactor
+from mixtura.core.redaction import Redactor, use_redactor
 from mixtura.core.trace_context import sent_trace
-from mixtura.core.types import Completion, Request
+from mixtura.core.types import Completion, JsonObject, Request
 from mixtura.engine.background_work import estimate_request_bytes, run_in_thread_if_large
-from mixtura.models.call_accounting import account_for_call, emit_answer_delta
+from mixtura.models.answer_format import AnswerFormat
+from mixtura.models.call_accounting import account_for_call, emit_answer_delta, emit_notices
 from mixtura.models.parameter_support import ParameterSupport
-from mixtura.protocols.answer_accumulator import AnswerAccumulator
 from mixtura.protocols.provider_data.messages import origin_fingerprint
 from mixtura.transport.address import join_url
 from mixtura.transport.base import Transport
@@ -30,21 +30,17 @@ from mixtura.transport.client import (
     LARGEST_ANSWER,
     CallTimeouts,
     Secret,
-    UpstreamResponse,
     add_key_origin,
     build_redactor,
     describe_key_origin,
-    error_from_stream,
     post_stream,
 )
-
-DONE = b"[DONE]"
-"""The end of a stream of chat completions; vLLM also sends it after Anthropic's messages."""
+from mixtura.transport.timeouts import call_scope
 
 NO_CLOCKS = CallTimeouts(connect=None, first_token=None, progress=None, total=None)
 
 
-class HostedModel(DescribedModel, ABC):
+class HostedModel(DescribedModel, AnswerFormat):
     """
     A model behind *base_url* (what stands before the API's own path).
 
@@ -61,15 +57,11 @@ class HostedModel(DescribedModel, ABC):
     """The API's path behind the base URL."""
     required_parameters: ClassVar[frozenset[str]] = frozenset()
     """Parameters that the API wants in every request."""
-    last_events: ClassVar[tuple[bytes, ...]] = (DONE,)
-    """What the last events of a stream contain: near them, nothing is held back."""
     key_origin: str | None = None
     """In words, where the key came from if it is no *api_key* but stands in a header."""
     batch_terms: BatchTerms | None = None
     """On which terms its provider takes batches; None where it takes none."""
     _batched = False
-    missing_end: ClassVar[str]
-    """What an answer lacks that ends without saying so."""
 
     def __init__(
         self,
@@ -159,38 +151,55 @@ class HostedModel(DescribedModel, ABC):
         self._gives_logprobs = gives
         self._update_info()
 
-    @abstractmethod
     async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
         """Answer *request*; see `Model.complete`."""
+        size = estimate_request_bytes(request)
+        request, notices = await run_in_thread_if_large(size, self._supported_request, request)
+        emit_notices(self._name, notices, emit)
+        with use_redactor(self._redactor), call_scope(self._name):
+            body = await run_in_thread_if_large(size, self._request_body, request)
+            try:
+                return await self._send_supported(body, request, emit)
+            except RejectedError as error:
+                if (notice := self._learn_form(error, body)) is None:
+                    raise
+            emit_notices(self._name, [notice], emit)
+            body = await run_in_thread_if_large(size, self._request_body, request)
+            return await self._send_supported(body, request, emit)
+
+    async def _send_supported(
+        self, body: JsonObject, request: Request, emit: Emit | None
+    ) -> Completion:
+        """The answer to *body* as the model supports it."""
+        for attempt in self._parameter_support.attempts(body, emit):
+            with attempt as fitting:
+                self._check_body(fitting)
+                answer = await self._send_body(fitting, request, emit)
+                self._learn_from_answer(request, answer)
+                return answer
+        raise AssertionError("unreachable: the last attempt either answers or raises")
+
+    def _supported_request(self, request: Request) -> tuple[Request, Sequence[str]]:
+        """*request* with the parts that the API has; notices of what it has not."""
+        return request, ()
+
+    @abstractmethod
+    def _request_body(self, request: Request) -> JsonObject:
+        """The body of *request* in the API's words."""
+
+    def _check_body(self, body: JsonObject) -> None:
+        """Raise RejectedError for a *body* that must not be sent."""
+
+    def _learn_form(self, error: RejectedError, body: JsonObject) -> str | None:  # noqa: ARG002
+        """The notice of a body in another form, after the refusal of *body*; None for none."""
+        return None
+
+    def _learn_from_answer(self, request: Request, answer: Completion) -> None:
+        """Learn what only an answer shows."""
 
     @abstractmethod
     def _request_headers(self, body: dict[str, Any]) -> dict[str, str]:
         """The headers of a request with this *body*, the key among them."""
-
-    @abstractmethod
-    def _create_accumulator(self) -> AnswerAccumulator:
-        """What puts one answer together."""
-
-    @abstractmethod
-    def _decode_event(self, data: bytes) -> Any:
-        """One event of a stream. Raises MalformedError."""
-
-    @abstractmethod
-    def _is_error(self, event: Any, data: bytes) -> bool:
-        """Whether an *event* is an error."""
-
-    @abstractmethod
-    def _check_whole_answer(self, event: Any) -> None:
-        """Raise MalformedError where an answer that did not stream is none."""
-
-    def _report_thoughts(
-        self,
-        so_far: AnswerAccumulator,  # noqa: ARG002
-        request: Request,  # noqa: ARG002
-        emit: Emit | None,  # noqa: ARG002
-    ) -> None:
-        """Report that the model thinks, where that was not known and is learned from its text."""
-        return
 
     async def _send_body(
         self, body: dict[str, Any], request: Request, emit: Emit | None
@@ -228,63 +237,6 @@ class HostedModel(DescribedModel, ABC):
         except ModelError as error:
             add_key_origin(error, self.key_origin or describe_key_origin(self._key))
             raise
-
-    async def _read_answer(
-        self,
-        reply: UpstreamResponse,
-        so_far: AnswerAccumulator,
-        request: Request,
-        emit: Emit | None,
-    ) -> None:
-        """Read the answer to its end. Raises UnavailableError when it ends without saying so."""
-
-        def take_events(batch: list[bytes]) -> bool:
-            try:
-                return self._add_events(batch, so_far, reply)
-            finally:  # what came before an error came all the same
-                if (fresh := so_far.take_new()) is not None:
-                    reply.note_progress()
-                    self._report_thoughts(so_far, request, emit)
-                    emit_answer_delta(so_far, fresh, emit)
-
-        if body := await reply.read_events(take_events):
-            so_far.add_chunk(
-                await run_in_thread_if_large(len(body), self._decode_whole_answer, body, reply)
-            )
-            if so_far.finish_reason is None:
-                raise MalformedError(f"the answer has no {self.missing_end}")
-            emit_answer_delta(so_far, so_far.take_new(), emit)
-        elif so_far.finish_reason is None:
-            raise UnavailableError(
-                f"the stream ended without a {self.missing_end}: the answer is cut off"
-            )
-
-    def _add_events(
-        self, batch: list[bytes], so_far: AnswerAccumulator, reply: UpstreamResponse
-    ) -> bool:
-        """Add a *batch* of events to the answer; true when it is over."""
-        decode: Callable[[bytes], Any] = self._decode_event
-        for data in batch:
-            if len(data) == len(DONE) and data.upper() == DONE:
-                so_far.end_stream()
-                return True
-            try:
-                event = decode(data)
-            except MalformedError:
-                if so_far.finish_reason is None:
-                    raise
-                continue  # the answer is whole
-            if self._is_error(event, data):
-                raise error_from_stream(data, reply.headers)
-            so_far.add_chunk(event)
-        return so_far.ended
-
-    def _decode_whole_answer(self, body: bytes, reply: UpstreamResponse) -> Any:
-        event = self._decode_event(body)
-        if self._is_error(event, body):
-            raise error_from_stream(body, reply.headers)
-        self._check_whole_answer(event)
-        return event
 
 
 def _trace_headers() -> dict[str, str]:

@@ -6,7 +6,6 @@ import asyncio
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -21,7 +20,7 @@ from mixtura.core.errors import (
 from mixtura.core.events import Emit
 from mixtura.core.model_info import DescribedModel, ModelInfo
 from mixtura.core.token_estimate import UPPER_BOUND, count_request_tokens
-from mixtura.core.types import Completion, Part, Request, TextPart
+from mixtura.core.types import Completion, JsonObject, Part, Request, TextPart
 from mixtura.llama.control_vocabulary import control_vocabulary
 from mixtura.llama.engine import LlamaEngine, get_engine
 from mixtura.models.call_accounting import account_for_call, emit_answer_delta, emit_notices
@@ -35,6 +34,7 @@ from mixtura.protocols.sampling_options import (
     translate_for_llama_cpp,
     unsupported_parameter_notices,
 )
+from mixtura.transport.timeouts import call_scope
 
 DEFAULT_CONTEXT_TOKENS = 16384
 """Tokens that all conversations with one file share."""
@@ -122,21 +122,24 @@ class Local(DescribedModel):
         request = replace(request, extra=words)
         request = neutralize_request(request, vocabulary)
 
-        async def send_body(body: dict[str, Any]) -> Completion:
-            so_far = ChatStreamAccumulator(inside=self._parameter_support.inside)
-            with account_for_call(self._name, request, so_far, emit):
-                await self._read_answer(body, request, so_far, emit)
-                emit_answer_delta(so_far, so_far.take_rest(), emit)
-                return so_far.build_completion(self._name, request)
+        attempts = self._parameter_support.attempts(self._build_body(request), emit)
+        with call_scope(self._name):
+            for attempt in attempts:
+                with attempt as body:
+                    return await self._send_body(body, request, emit)
+        raise AssertionError("unreachable: the last attempt either answers or raises")
 
-        return await self._parameter_support.send_supported(
-            self._build_body(request), send_body, emit
-        )
+    async def _send_body(self, body: JsonObject, request: Request, emit: Emit | None) -> Completion:
+        so_far = ChatStreamAccumulator(inside=self._parameter_support.inside)
+        with account_for_call(self._name, request, so_far, emit):
+            await self._read_answer(body, request, so_far, emit)
+            emit_answer_delta(so_far, so_far.take_rest(), emit)
+            return so_far.build_completion(self._name, request)
 
     def _get_engine(self) -> LlamaEngine:
         return get_engine(self._path, self._context, self._threads)
 
-    def _build_body(self, request: Request) -> dict[str, Any]:
+    def _build_body(self, request: Request) -> JsonObject:
         return (
             {"max_tokens": self._answer_tokens, "repeat_penalty": self._repeat_penalty}
             | request_json(request, self._name)
@@ -149,7 +152,7 @@ class Local(DescribedModel):
 
     async def _read_answer(
         self,
-        body: dict[str, Any],
+        body: JsonObject,
         request: Request,
         so_far: ChatStreamAccumulator,
         emit: Emit | None,

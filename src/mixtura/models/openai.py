@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from mixtura.billing.run_budget import RUN_BUDGET
 from mixtura.core.errors import MalformedError, RejectedError
 from mixtura.core.events import Emit
-from mixtura.core.redaction import use_redactor
-from mixtura.core.types import Completion, Request
-from mixtura.engine.background_work import estimate_request_bytes, run_in_thread_if_large
-from mixtura.models.call_accounting import emit_notices, emit_reasoning_notice
+from mixtura.core.types import Completion, JsonObject, Request
+from mixtura.models.call_accounting import emit_reasoning_notice
 from mixtura.models.hosted import HostedModel
 from mixtura.protocols import sampling_options
 from mixtura.protocols.answer_accumulator import AnswerAccumulator
@@ -29,27 +28,22 @@ class OpenAI(HostedModel):
     path = "/chat/completions"
     missing_end = "finish reason"
 
-    async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
-        async def send_body(body: dict[str, Any]) -> Completion:
-            if RUN_BUDGET.get() and not {"max_tokens", "max_completion_tokens"} & body.keys():
-                said = "it accepts no token limit for its answers, so no budget can be enforced"
-                raise RejectedError(said, model=self._name)
-            return await self._send_body(body, request, emit)
+    def _supported_request(self, request: Request) -> tuple[Request, Sequence[str]]:
+        unsupported = unsupported_parameters(request)
+        return request, sampling_options.unsupported_parameter_notices(unsupported)
 
-        body = await run_in_thread_if_large(
-            estimate_request_bytes(request), request_json, request, self._model, self._origin
-        )
-        emit_notices(
-            self._name,
-            sampling_options.unsupported_parameter_notices(unsupported_parameters(request)),
-            emit,
-        )
-        body |= {"stream": True, "stream_options": {"include_usage": True}}
-        with use_redactor(self._redactor):
-            answer = await self._parameter_support.send_supported(body, send_body, emit)
+    def _request_body(self, request: Request) -> JsonObject:
+        usage = {"stream": True, "stream_options": {"include_usage": True}}
+        return request_json(request, self._model, self._origin) | usage
+
+    def _check_body(self, body: JsonObject) -> None:
+        if RUN_BUDGET.get() and not {"max_tokens", "max_completion_tokens"} & body.keys():
+            said = "it accepts no token limit for its answers, so no budget can be enforced"
+            raise RejectedError(said, model=self._name)
+
+    def _learn_from_answer(self, request: Request, answer: Completion) -> None:
         if request.extra.get("logprobs") and answer.text:
             self._set_gives_logprobs(bool(answer.logprobs or self._gives_logprobs))
-        return answer
 
     def _request_headers(self, body: dict[str, Any]) -> dict[str, str]:  # noqa: ARG002
         if self._key is None:

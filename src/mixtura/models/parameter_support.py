@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
-from typing import TypeVar
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from types import TracebackType
 
 import msgspec
 
@@ -27,9 +29,6 @@ from mixtura.protocols.assistant_prefill import is_prefill_refused
 from mixtura.protocols.provider_data import fields
 from mixtura.protocols.provider_data import messages as provider_data
 from mixtura.protocols.provider_data.missing import MissingDataFallback
-from mixtura.transport.timeouts import call_scope
-
-T = TypeVar("T")
 
 _ALTERNATIVE_NAMES = {
     "max_tokens": "max_completion_tokens",
@@ -45,6 +44,44 @@ _NOTICES = MESSAGE_FORM_NOTICES | {
     "stream_options": "reports no usage when streaming: its tokens are estimated",
     "stream": "does not stream: each answer arrives in one piece",
 }
+
+
+@dataclass(slots=True)
+class _CallState:
+    """What one call alone knows: its *body*, and what its refusals said of it alone."""
+
+    body: JsonObject
+    emit: Emit | None
+    bound: RequestTokenCap = field(default_factory=RequestTokenCap)
+    missing: MissingDataFallback = field(default_factory=MissingDataFallback)
+    guess: str | None = None
+    """The refusal after which instructions were moved, which may have been about another thing."""
+
+
+class Attempt:
+    """
+    One attempt at a call: a block, whose value is the *body* to send. It suppresses a refusal from
+    which *learn* could learn, so that the next attempt follows.
+    """
+
+    def __init__(
+        self, body: JsonObject, learn: Callable[[RejectedError | QuotaError], bool] | None
+    ) -> None:
+        self._body = body
+        self._learn = learn
+
+    def __enter__(self) -> JsonObject:
+        return self._body
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        if self._learn is None or not isinstance(error, (RejectedError, QuotaError)):
+            return False
+        return self._learn(error)
 
 
 class ParameterSupport:
@@ -88,50 +125,17 @@ class ParameterSupport:
             if _ALTERNATIVE_NAMES.get(name, name) in self._refused
         )
 
-    async def send_supported(
-        self, body: JsonObject, send: Callable[[JsonObject], Awaitable[T]], emit: Emit | None
-    ) -> T:
-        """Call *send* with the body as this model supports it. Raises what *send* raises."""
-        with call_scope(self._model):
-            return await self._send_and_learn(body, send, emit)
-
-    async def _send_and_learn(
-        self, body: JsonObject, send: Callable[[JsonObject], Awaitable[T]], emit: Emit | None
-    ) -> T:
-        bound, missing = RequestTokenCap(), MissingDataFallback()
-        guess: str | None = None
-
-        def supported_body() -> JsonObject:
-            return missing.apply_to_body(bound.apply_to_body(self.strip_unsupported(body)))
-
-        for _ in range(MAX_LEARNING_TRIES):
-            fitting = supported_body()
+    def attempts(self, body: JsonObject, emit: Emit | None) -> Iterator[Attempt]:
+        """
+        The attempts at one call, whose *body* each has as this model supports it by then. A
+        refusal that teaches something is followed by another attempt; other errors are raised.
+        """
+        call = _CallState(body, emit)
+        for number in range(MAX_LEARNING_TRIES + 1):
+            fitting = self._supported_body(call)
             self._emit_new_notices(body, fitting, emit)
-            try:
-                return await send(fitting)
-            except (RejectedError, QuotaError) as error:
-                self._learn_window(error.limits.window, fitting, emit)
-                other = next(
-                    n
-                    for n in OUTPUT_LIMIT_NAMES
-                    if n not in self._refused or n == OUTPUT_LIMIT_NAMES[-1]
-                )
-                said = bound.learn_from_error(
-                    error, fitting, name=other
-                ) or missing.learn_from_error(error, fitting)
-                if said is not None:
-                    if emit:
-                        emit(Notice(self._model, said))
-                    continue
-                if guess == str(error):  # the same again: moving them was no help
-                    self._refused.discard(LATER_INSTRUCTIONS)
-                known = LATER_INSTRUCTIONS in self._refused
-                self._learn_from_error(error, fitting)
-                self._on_learned()
-                if supported_body() == fitting:
-                    raise
-                guess = None if known or LATER_INSTRUCTIONS not in self._refused else str(error)
-        return await send(supported_body())
+            learn = partial(self._learn_from_refusal, call, fitting)
+            yield Attempt(fitting, learn if number < MAX_LEARNING_TRIES else None)
 
     def strip_unsupported(self, body: JsonObject) -> JsonObject:
         """*body* without what this model is known to refuse."""
@@ -151,6 +155,36 @@ class ParameterSupport:
         return fitting
 
     # ---- learning
+
+    def _supported_body(self, call: _CallState) -> JsonObject:
+        return call.missing.apply_to_body(
+            call.bound.apply_to_body(self.strip_unsupported(call.body))
+        )
+
+    def _learn_from_refusal(
+        self, call: _CallState, fitting: JsonObject, error: RejectedError | QuotaError
+    ) -> bool:
+        """Learn from the refusal of the body *fitting*; whether the next one is another."""
+        self._learn_window(error.limits.window, fitting, call.emit)
+        other = next(
+            n for n in OUTPUT_LIMIT_NAMES if n not in self._refused or n == OUTPUT_LIMIT_NAMES[-1]
+        )
+        said = call.bound.learn_from_error(
+            error, fitting, name=other
+        ) or call.missing.learn_from_error(error, fitting)
+        if said is not None:
+            if call.emit:
+                call.emit(Notice(self._model, said))
+            return True
+        if call.guess == str(error):  # the same again: moving them was no help
+            self._refused.discard(LATER_INSTRUCTIONS)
+        known = LATER_INSTRUCTIONS in self._refused
+        self._learn_from_error(error, fitting)
+        self._on_learned()
+        if self._supported_body(call) == fitting:
+            return False
+        call.guess = None if known or LATER_INSTRUCTIONS not in self._refused else str(error)
+        return True
 
     def _learn_window(self, told: int | None, sent: JsonObject, emit: Emit | None) -> None:
         """Keep a context window that a refusal states, unless what was *sent* fits in anyway."""

@@ -1,14 +1,13 @@
-"""Runs the work of a request until its client disconnects."""
+"""Ends the work of a request when its client disconnects."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self
 
 from starlette.types import Receive
-
-T = TypeVar("T")
 
 
 def call_after_current_step(then: Callable[[], None]) -> None:
@@ -18,47 +17,52 @@ def call_after_current_step(then: Callable[[], None]) -> None:
     loop.call_soon(loop.call_soon, then)
 
 
-async def run_until_disconnect(run: Coroutine[Any, Any, T], receive: Receive) -> T | None:
+class CancelOnDisconnect:
     """
-    The result of *run*; None when the client disconnected, and then *run* is cancelled.
+    A block that is cancelled when the client disconnects; its task goes on behind the block.
 
-    Watching begins after the first step of *run*: its calls to models go out before that.
+    Watching begins after the first step of the block: its calls to models go out before that.
     """
-    task = asyncio.current_task()
-    assert task is not None
-    watch: asyncio.Future[None] | None = None
-    left = over = False
 
-    def on_disconnect(_: asyncio.Future[None]) -> None:
-        nonlocal left
-        # The run may have ended in the same step of the loop.
-        if not over:
-            left = True
-            task.cancel()
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._task: asyncio.Task[Any] | None = None
+        self._watch: asyncio.Future[None] | None = None
+        self._disconnected = self._over = False
 
-    def start_watching() -> None:
-        nonlocal watch
-        if over:
-            return
-        watch = asyncio.ensure_future(_wait_for_disconnect(receive))
-        watch.add_done_callback(on_disconnect)
+    def __enter__(self) -> Self:
+        self._task = asyncio.current_task()
+        call_after_current_step(self._start_watching)
+        return self
 
-    call_after_current_step(start_watching)
-    try:
-        return await run
-    except asyncio.CancelledError:
-        if not left:
-            raise
-        # The cancellation was ours, and ends here: the caller goes on.
-        task.uncancel()
-        return None  # even if something else cancelled it too
-    finally:
-        over = True
-        if watch is not None:
-            watch.cancel()
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        self._over = True
+        if self._watch is not None:
+            self._watch.cancel()
+        if not self._disconnected or not isinstance(error, asyncio.CancelledError):
+            return False
+        # Ours, and it ends here, even if something else cancelled the task too.
+        assert self._task is not None
+        self._task.uncancel()
+        return True
 
+    def _start_watching(self) -> None:
+        if not self._over:
+            self._watch = asyncio.ensure_future(self._wait_for_disconnect())
+            self._watch.add_done_callback(self._cancel_block)
 
-async def _wait_for_disconnect(receive: Receive) -> None:
-    """Return when the client disconnects."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
+    def _cancel_block(self, _: asyncio.Future[None]) -> None:
+        # The block may have ended in the same step of the loop.
+        if not self._over:
+            assert self._task is not None
+            self._disconnected = True
+            self._task.cancel()
+
+    async def _wait_for_disconnect(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass

@@ -9,9 +9,10 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from mixtura.core.token_estimate import count_request_tokens
+from mixtura.core.types import Completion
 from mixtura.engine.background_work import estimate_request_bytes, run_in_thread_if_large
 from mixtura.server.apis.base import ApiCall, ApiError, CannedResponse, ServedApi
-from mixtura.server.disconnects import run_until_disconnect
+from mixtura.server.disconnects import CancelOnDisconnect
 from mixtura.server.job import JOB_KEY, PLACE_KEY, Job
 from mixtura.server.json_responses import JSON, error_response, json_response
 from mixtura.server.request_body import receive_body
@@ -58,7 +59,9 @@ async def handle_request(
             await service.fit_to_window(job)
         if job.call.stream:
             return StreamingAnswer(service, api, job)
-        answers = await run_until_disconnect(service.runner.run_job(job), receive)
+        answers: list[Completion] | None = None
+        with CancelOnDisconnect(receive):
+            answers = await service.runner.run_job(job)
         if answers is None:
             # nginx's code for it: no one reads the response, but logs and metrics do.
             return Response(status_code=499)

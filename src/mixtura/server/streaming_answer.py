@@ -12,7 +12,7 @@ from mixtura.core.events import Event, PositionPath, Token, ToolCallChunk
 from mixtura.engine.background_work import LARGE_BYTES, run_in_thread_if_large
 from mixtura.server.apis.base import ApiError, EventStreamWriter, ServedApi
 from mixtura.server.apis.hosted_tools import left_out_header
-from mixtura.server.disconnects import call_after_current_step, run_until_disconnect
+from mixtura.server.disconnects import CancelOnDisconnect, call_after_current_step
 from mixtura.server.event_json import event_json
 from mixtura.server.job import Job
 from mixtura.server.json_responses import error_response, redact_error
@@ -45,7 +45,8 @@ class StreamingAnswer(Response):
         """Characters of each answer that were sent."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
-        await run_until_disconnect(self._run_and_send(send), receive)
+        with CancelOnDisconnect(receive):
+            await self._run_and_send(send)
 
     async def _run_and_send(self, send: Send) -> None:
         """The run in this task; another task, begun after its first step, sends the frames."""

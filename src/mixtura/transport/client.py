@@ -288,7 +288,7 @@ def probe_json(url: str, kind: type[T], *, seconds: float) -> T | None:
 
 
 def _built_in_transport() -> Transport:
-    from mixtura.transport.http1_transport import BUILT_IN  # loads ssl and the parser
+    from mixtura.transport.pool import BUILT_IN  # loads ssl and the parser
 
     return BUILT_IN
 

@@ -1,10 +1,11 @@
-"""The connections of an event loop: made through proxies and TLS, kept for the next request."""
+"""Our own HTTP client: connections through proxies and TLS, kept for the next request."""
 
 from __future__ import annotations
 
 import asyncio
 import re
 from functools import cached_property
+from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
 from mixtura.core.errors import UnavailableError
@@ -15,7 +16,7 @@ from mixtura.transport.address import (
     parse_origin,
     request_headers,
 )
-from mixtura.transport.base import Headers
+from mixtura.transport.base import Headers, TransportResponse
 from mixtura.transport.batched_reads import BatchedReads
 from mixtura.transport.connection_errors import (
     connect_timeout_error,
@@ -23,9 +24,10 @@ from mixtura.transport.connection_errors import (
     proxy_refusal_error,
 )
 from mixtura.transport.http1 import Http1Connection
+from mixtura.transport.per_loop import PerLoop
 from mixtura.transport.response_reader import ResponseReader
 from mixtura.transport.socket_connect import connect_to_host
-from mixtura.transport.tls import ClientCertificate, TlsContexts
+from mixtura.transport.tls import ClientCertificate, TlsContexts, read_client_certificate
 
 READ_BUFFER_BYTES = 64 * 1024
 MAX_IDLE_SECONDS = 30.0
@@ -233,3 +235,41 @@ async def _send_or_abort(
     except BaseException:
         connection.abort()
         raise
+
+
+class Http1Transport:
+    """
+    Our own HTTP/1.1 client, made for many streams at once.
+
+    *client_certificate*, *client_key*: PEM files with a certificate for servers that ask for one,
+    and its key, unless that stands in the same file. *batched_reads* False: every piece is read by
+    itself, which gives the same and takes more of the processor. Raises ConfigError for files that
+    hold no such pair.
+    """
+
+    def __init__(
+        self,
+        *,
+        client_certificate: str | Path | None = None,
+        client_key: str | Path | None = None,
+        batched_reads: bool = True,
+    ) -> None:
+        shown = read_client_certificate(client_certificate, client_key)
+        self.pools = PerLoop(
+            lambda: ConnectionPool(shown, batched_reads=batched_reads), ConnectionPool.close
+        )
+
+    async def send_request(
+        self, method: str, url: str, headers: Headers, body: bytes, *, connect: float | None
+    ) -> TransportResponse:
+        """Send a request: see `Transport.send_request`."""
+        pool = await self.pools.get()
+        return await pool.send_request(method, url, headers, body, connect=connect)
+
+    async def close(self) -> None:
+        """Close the connections of the running event loop."""
+        await self.pools.close()
+
+
+BUILT_IN = Http1Transport()
+"""What is used where nothing else is said: its connections serve every model."""
