@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -288,6 +291,29 @@ def test_a_reply_of_nothing_but_braces_is_no_review_and_holds_nobody_up(piece):
     reply = Completion(Message("assistant", piece * 1_000_000), "m")
 
     assert parse_findings(reply) is None  # with a try for each brace this would not end
+
+
+MANY = """
+import resource
+resource.setrlimit(resource.RLIMIT_CPU, (12, 12))
+from mixtura.patterns.review_findings import Finding, merge_findings
+words = [f"{one}{two}" for one in "abcdefghijklmnopqrst" for two in "uvwxyzabcdefghijklmn"]
+def findings(first):
+    return [
+        Finding(" ".join(words[(first + n * step) % 400] for step in range(1, 40)), "low")
+        for n in range(350)
+    ]
+merged = merge_findings([(name, findings(at)) for at, name in enumerate(("a", "b", "c"))], "x")
+print(sum(len(one.evidence) for one in merged))
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="no limit of processor time here")
+def test_very_many_findings_are_merged_in_bounded_time():
+    """Comparing each with all the others word by word took minutes."""
+    told = subprocess.run([sys.executable, "-c", MANY], capture_output=True, text=True)
+
+    assert told.stdout == "1050\n", (told.returncode, told.stderr[-2000:])
 
 
 def test_without_any_review_there_is_no_answer(reviews):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 
 import pytest
 
@@ -25,9 +26,10 @@ from mixtura.billing.forecast import forecast_calls
 from mixtura.config.config import load
 from mixtura.core.errors import ConfigError
 from mixtura.models.fake import Scripted, failing_model
+from mixtura.patterns import defanged_writer
 from mixtura.patterns.defanged_writer import DefangedWriter
 from mixtura.patterns.robust import Robust
-from mixtura.patterns.web_addresses import SuspectAddresses, defang, find_addresses
+from mixtura.patterns.web_addresses import SuspectAddresses, defang, find_addresses, find_suspects
 from tests.conftest import run
 from tests.support.loopback import Answer, loopback
 from tests.support.pattern_models import ASK, drafts_in, read, repeats, said, watched, written
@@ -511,3 +513,22 @@ def test_an_answer_without_spaces_streams_as_far_as_no_address_can_be_cut(text, 
     assert whole == defang(text, suspects)
     assert not suspects.found_in(whole)
     assert len(parts) == pieces
+
+
+def test_long_texts_full_of_hosts_do_not_hold_up_other_answers(monkeypatch):
+    """They take seconds to read: that is done in a thread, beside the event loop."""
+    threads = []
+
+    def find(*texts):
+        threads.append(threading.current_thread())
+        return find_suspects(*texts)
+
+    monkeypatch.setattr(defanged_writer, "find_suspects", find)
+    hosts = "".join(f"https://h{i}.evil.example," for i in range(6000))
+    answer, _ = watched(
+        robust(repeats("writer", "See https://h1.evil.example/"), hosts, BLUE, BLUE_TOO)
+    )
+
+    assert threads
+    assert threading.main_thread() not in threads
+    assert "https" not in answer.text

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from mixtura.core.events import CallRestarted, Emit, Event, Token, ToolCallChunk
 from mixtura.core.model import Model, Wrapper
 from mixtura.core.types import Completion, Request
-from mixtura.patterns.web_addresses import SuspectAddresses, defang, defang_json, find_strings
+from mixtura.engine.background_work import run_in_thread_if_large
+from mixtura.patterns.web_addresses import (
+    SuspectAddresses,
+    defang,
+    defang_json,
+    find_strings,
+    find_suspects,
+    refang,
+)
 
 _LAST_SPACE = re.compile(r"\s(?=\S*\Z)")
 # Chinese and Japanese have no spaces: a text is passed on behind their letters and marks, too, as
@@ -39,6 +49,45 @@ def defang_answer(answer: Completion, suspects: SuspectAddresses) -> tuple[Compl
     return replace(answer, message=replace(message, tool_calls=calls), reasoning=reasoning), found
 
 
+def defang_answers(
+    answers: Sequence[Completion], suspects: SuspectAddresses
+) -> list[tuple[Completion, list[str]]]:
+    """Each of *answers* as `defang_answer` gives it."""
+    return [defang_answer(answer, suspects) for answer in answers]
+
+
+class DefangedProposals(NamedTuple):
+    """Proposals with the addresses defanged that one member alone names."""
+
+    proposals: tuple[Completion, ...]
+    found: tuple[list[str], ...]
+    """What was defanged in each of the proposals."""
+    suspects: SuspectAddresses
+    named_by: Mapping[str, list[str]]
+    """Suspect addresses, as they may be shown, by the member that names them."""
+
+
+def defang_proposals(request: Request, proposals: Sequence[Completion]) -> DefangedProposals:
+    """*proposals* with the addresses defanged that neither *request* nor another member names."""
+    asked = "\n".join(message.text for message in request.messages)
+    texts = [_with_arguments(one) for one in proposals]
+    members = [one.model for one in proposals]
+    suspects = find_suspects(asked, list(zip(members, texts, strict=True)))
+    defanged = defang_answers(proposals, suspects)
+    named_by: dict[str, list[str]] = {}
+    for member in dict.fromkeys((*suspects.hosts.values(), *suspects.links.values())):
+        own = [refang(text) for text, by in zip(texts, members, strict=True) if by == member]
+        named_by[member] = list(dict.fromkeys(n for text in own for n in suspects.found_in(text)))
+    answers, found = zip(*defanged, strict=True) if defanged else ((), ())
+    return DefangedProposals(answers, found, suspects, named_by)
+
+
+def _with_arguments(proposal: Completion) -> str:
+    """Its text and the strings in the arguments of its tool calls, as they are behind escapes."""
+    strings = (find_strings(call.arguments) for call in proposal.message.tool_calls)
+    return "\n".join((proposal.text, *(one for call in strings for one in call)))
+
+
 class DefangedWriter(Wrapper):
     """
     *model*, with the addresses of *suspects* in its answers as in ``hxxps://evil[.]example``.
@@ -59,7 +108,9 @@ class DefangedWriter(Wrapper):
             return await self._model.complete(request, emit)
         stream = _WordStream(emit, self._suspects) if emit else None
         answer = await self._model.complete(request, stream.pass_on if stream else None)
-        answer, self.found = defang_answer(answer, self._suspects)
+        answer, self.found = await run_in_thread_if_large(
+            len(answer.text), defang_answer, answer, self._suspects
+        )
         if stream:
             stream.finish(answer)
         return answer

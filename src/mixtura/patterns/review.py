@@ -13,6 +13,7 @@ from mixtura.core.json_schema import object_schema
 from mixtura.core.roles import PlannedCall, plan_layer_calls
 from mixtura.core.text import pluralize_count
 from mixtura.core.types import Completion, Message
+from mixtura.engine.background_work import run_in_thread_if_large
 from mixtura.engine.final_step import FinalStep
 from mixtura.engine.layer import LayersResult, run_layers
 from mixtura.engine.pattern import Pattern
@@ -73,7 +74,9 @@ class Review(Pattern):
         if not found:
             raise ModelError("no reply was in the requested form", model=self.name)
         material = next((m.text for m in reversed(step.request.messages) if m.role == "user"), "")
-        merged = merge_findings(found, material)
+        # Findings are compared in pairs, and each quote with every line.
+        size = sum(len(proposal.text) for proposal in step.proposals) + len(material)
+        merged = await run_in_thread_if_large(size, merge_findings, found, material)
         whole = {
             "findings": [one.to_json(len(found)) for one in merged],
             "members": [name for name, _ in found],

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import msgspec
 
@@ -255,6 +255,8 @@ class MergedFinding:
     first: Finding
     place: SourceLine | None
     """Where its quote stands in the text; None where it stands nowhere."""
+    number: int
+    """Of its first finding, among all."""
     evidence: dict[str, Finding] = field(default_factory=dict[str, Finding])
     """By the members' names."""
 
@@ -287,15 +289,21 @@ def merge_findings(
     What most found is first, then what is gravest.
     """
     lines = index_lines(material)
+    words = _FindingWords.of([one for _, findings in found for one in findings])
     groups: list[MergedFinding] = []
+    number = 0
     for name, findings in found:
+        before = [group for group in groups if name not in group.evidence]
         for one in findings:
             place = find_quote(one, lines)
-            same = _find_same(one, place, [group for group in groups if name not in group.evidence])
+            same = words.find_same(number, place, before)
             if same is None:
-                same = MergedFinding(one, place)
+                same = MergedFinding(one, place, number)
                 groups.append(same)
+            else:
+                before.remove(same)
             same.evidence[name] = one
+            number += 1
     return sorted(groups, key=_rank)
 
 
@@ -306,26 +314,37 @@ def _rank(group: MergedFinding) -> tuple[int, int, str, int]:
     )  # fmt: skip
 
 
-def _find_same(
-    one: Finding, place: SourceLine | None, groups: Sequence[MergedFinding]
-) -> MergedFinding | None:
-    if not groups:
-        return None
-    findings = [one, *(group.first for group in groups)]
-    words = tfidf_vectors([finding.problem for finding in findings])
-    telling = tfidf_vectors([_telling_words(finding) for finding in findings])
-    best: tuple[float, MergedFinding] | None = None
-    for number, group in enumerate(groups, start=1):
-        if place and group.place:
-            if not _is_near(place, group.place):
-                continue
-            rows, needed = telling, SOME_WORDS if place.line == group.place.line else NEAR_WORDS
-        else:
-            rows, needed = words, SAME_WORDS
-        likeness = cosine_similarity(rows[0], rows[number])
-        if likeness >= needed and (best is None or likeness > best[0]):
-            best = likeness, group
-    return best[1] if best else None
+class _FindingWords(NamedTuple):
+    """How alike findings are in their words, by their numbers among all findings."""
+
+    words: Sequence[Mapping[str, float]]
+    telling: Sequence[Mapping[str, float]]
+
+    @classmethod
+    def of(cls, findings: Sequence[Finding]) -> Self:
+        return cls(
+            tfidf_vectors([one.problem for one in findings]),
+            tfidf_vectors([_telling_words(one) for one in findings]),
+        )
+
+    def find_same(
+        self, number: int, place: SourceLine | None, groups: Sequence[MergedFinding]
+    ) -> MergedFinding | None:
+        """Of *groups*, the one most like the finding of that *number*, if any is like enough."""
+        best: tuple[float, MergedFinding] | None = None
+        for group in groups:
+            if place and group.place:
+                if not _is_near(place, group.place):
+                    continue
+                rows, needed = self.telling, NEAR_WORDS
+                if place.line == group.place.line:
+                    needed = SOME_WORDS
+            else:
+                rows, needed = self.words, SAME_WORDS
+            likeness = cosine_similarity(rows[number], rows[group.number])
+            if likeness >= needed and (best is None or likeness > best[0]):
+                best = likeness, group
+        return best[1] if best else None
 
 
 def _telling_words(finding: Finding) -> str:

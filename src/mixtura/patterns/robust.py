@@ -15,8 +15,9 @@ from mixtura.core.events import Notice
 from mixtura.core.roles import PlannedCall
 from mixtura.core.similarity import cosine_similarity, tfidf_vectors
 from mixtura.core.text import pluralize_count, to_one_line
-from mixtura.core.types import Completion, Request
+from mixtura.core.types import Completion
 from mixtura.engine.aggregated_pattern import AggregatedPattern
+from mixtura.engine.background_work import run_in_thread_if_large
 from mixtura.engine.final_step import FinalStep
 from mixtura.patterns.answer_groups import (
     SAME_TEXT_SIMILARITY,
@@ -24,16 +25,16 @@ from mixtura.patterns.answer_groups import (
     write_calls_alike,
 )
 from mixtura.patterns.choosing import is_finished, with_tool_calls_as_text
-from mixtura.patterns.defanged_writer import DefangedWriter, defang_answer
+from mixtura.patterns.defanged_writer import (
+    DefangedProposals,
+    DefangedWriter,
+    defang_answers,
+    defang_proposals,
+)
 from mixtura.patterns.final_answer import EXTRACTORS, Extract, extract_marked
 from mixtura.patterns.spec import FinalModel, PatternSpec, require_proposers
 from mixtura.patterns.vote import check_extract
-from mixtura.patterns.web_addresses import (
-    SuspectAddresses,
-    find_strings,
-    find_suspects,
-    refang,
-)
+from mixtura.patterns.web_addresses import SuspectAddresses
 
 LEAST_SHARE = 0.5
 """A proposal that weighs less than this part of an equal share is left out."""
@@ -94,22 +95,24 @@ class Robust(AggregatedPattern):
 
     async def write_answer(self, step: FinalStep) -> Completion:
         """A proposal or the aggregator's answer. Raises ModelError where nobody can write one."""
-        suspects = _find_lone_addresses(step.request, step.proposals)
-        self._report_suspects(step, suspects)
-        defanged = [defang_answer(proposal, suspects) for proposal in step.proposals]
+        size = sum(len(proposal.text) for proposal in step.proposals)
+        defanged = await run_in_thread_if_large(
+            size, defang_proposals, step.request, step.proposals
+        )
+        self._report_suspects(step, defanged)
         # Also for a report of where they agree: people read it.
-        step.proposals = step.member_proposals = tuple(proposal for proposal, _ in defanged)
+        step.proposals = step.member_proposals = defanged.proposals
         voters = self._weigh_proposals(step.proposals)
         elected = _find_majority(voters)
         if elected is not None:
             why = _describe_majority(voters, elected)
-            return step.choose(elected, why, degraded=_defanged_notice(defanged[elected][1]))
+            return step.choose(elected, why, degraded=_defanged_notice(defanged.found[elected]))
         kept = self._filter_proposals(step, voters)
         if len(kept) < 3 or _agree_in_substance(voters, kept):
             if len(kept) < 3 and not _agree_in_substance(voters, kept):
                 step.add_notices("two members differ: there is no majority to tell which is right")
-            return await self._write_from(step, kept, suspects)
-        return await self._leave_each_out(step, voters, kept, suspects)
+            return await self._write_from(step, kept, defanged.suspects)
+        return await self._leave_each_out(step, voters, kept, defanged.suspects)
 
     def _weigh_proposals(self, proposals: tuple[Completion, ...]) -> WeightedProposals:
         shown = [with_tool_calls_as_text(proposal) for proposal in proposals]
@@ -138,14 +141,11 @@ class Robust(AggregatedPattern):
         read = EXTRACTORS[self.extract] if isinstance(self.extract, str) else self.extract
         return read(proposal.text)
 
-    def _report_suspects(self, step: FinalStep, suspects: SuspectAddresses) -> None:
-        emit = step.emit_inside
-        if not emit or not suspects:
+    def _report_suspects(self, step: FinalStep, defanged: DefangedProposals) -> None:
+        if not (emit := step.emit_inside):
             return
-        for member in dict.fromkeys((*suspects.hosts.values(), *suspects.links.values())):
-            texts = [refang(_with_arguments(one)) for one in step.proposals if one.model == member]
-            named = dict.fromkeys(name for text in texts for name in suspects.found_in(text))
-            said = f"only {member} names {_list_names(list(named))}: defanged for the aggregator"
+        for member, named in defanged.named_by.items():
+            said = f"only {member} names {_list_names(named)}: defanged for the aggregator"
             emit(Notice(self.name, said))
 
     def _filter_proposals(self, step: FinalStep, voters: WeightedProposals) -> list[int]:
@@ -195,7 +195,8 @@ class Robust(AggregatedPattern):
             best = kept[0]
             why = "no aggregator answered: the proposal that agrees most with the others"
             return step.choose(best, why, degraded=(why,))
-        defanged = [defang_answer(draft, suspects) for draft in drafts]
+        size = sum(len(draft.text) for draft in drafts)
+        defanged = await run_in_thread_if_large(size, defang_answers, drafts, suspects)
         step.proposals = tuple(draft for draft, _ in defanged)
         scores = self._score_drafts(step.proposals, voters)
         best = scores.index(max(scores))
@@ -334,17 +335,6 @@ def _agree_in_substance(voters: WeightedProposals, kept: Sequence[int]) -> bool:
 
 
 # ---- addresses
-
-
-def _find_lone_addresses(request: Request, proposals: Sequence[Completion]) -> SuspectAddresses:
-    asked = "\n".join(message.text for message in request.messages)
-    return find_suspects(asked, [(one.model, _with_arguments(one)) for one in proposals])
-
-
-def _with_arguments(proposal: Completion) -> str:
-    """Its text and the strings in the arguments of its tool calls, as they are behind escapes."""
-    strings = (find_strings(call.arguments) for call in proposal.message.tool_calls)
-    return "\n".join((proposal.text, *(one for call in strings for one in call)))
 
 
 def _defanged_notice(found: Sequence[str]) -> tuple[str, ...]:
