@@ -353,11 +353,20 @@ def test_show_says_how_a_vote_chooses(desk):
     assert "(the proposal with the most votes is the answer)" in desk.run("show", "number").out
 
 
-def test_an_option_of_a_command_in_front_of_it_is_told_its_place(desk):
-    ran = desk.run("--config", "mine.toml", "ask", "Why?")
+@pytest.mark.parametrize(
+    ("words", "right"),
+    [
+        ("--config mine.toml ask Why?", "after the command: mixtura ask --config FILE"),
+        ("--config x.toml config check", "after the command: mixtura config check --config FILE"),
+        ("-m rank Why?", "-m goes after the command: mixtura ask -m NAME"),
+        ("--nonsense ask Why?", "No such option '--nonsense'"),
+    ],
+)
+def test_an_option_of_a_command_in_front_of_it_is_told_its_place(words, right, desk):
+    ran = desk.run(*words.split())
 
     assert ran.code == 2
-    assert "--config goes after the command: mixtura ask --config FILE" in ran.err
+    assert right in ran.err
 
 
 @pytest.mark.parametrize(

@@ -141,13 +141,20 @@ class _Commands(MixturaGroup):
     def _misplaced_option_text(
         self, ctx: click.Context, words: Sequence[str], option: str
     ) -> str | None:
-        """What to write for an option of a command that stands before the command's name."""
-        name = next((word for word in words if word in COMMANDS), None)
-        command = self.get_command(ctx, name) if name else None
+        """
+        What to write for an option of a command that stands before the command's name; one that
+        stands before none is taken for an option of ``ask``.
+        """
+        name = next((word for word in words if word in COMMANDS), "ask")
+        path, command = [name], self.get_command(ctx, name)
+        if isinstance(command, click.Group):
+            subcommands = command.commands
+            name = next((word for word in words if word in subcommands), "")
+            path, command = [*path, name], subcommands.get(name)
         for param in command.params if command else ():
             if option in param.opts:
                 value = f" {param.metavar}" if param.metavar else ""
-                return f"{option} goes after the command: mixtura {name} {option}{value}"
+                return f"{option} goes after the command: mixtura {' '.join(path)} {option}{value}"
         return None
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
