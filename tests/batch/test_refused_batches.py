@@ -274,6 +274,9 @@ def test_calls_that_are_in_a_batch_at_their_provider_are_made_live_with_off(fold
         done = folder.run(*ONE_MODEL, "off")
 
         assert (done.code, sum(fake.live.values())) == (0, ROWS), done.err
+        assert "their cost is unknown here, in no figure and under no cap" in " ".join(
+            done.err.split()
+        )
 
 
 def test_rows_that_failed_with_calls_in_a_batch_are_not_made_live_where_a_row_is_added(folder):  # noqa: F811

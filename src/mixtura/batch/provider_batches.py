@@ -49,17 +49,26 @@ NOT_SENT = frozenset({"content-type", "traceparent"})
 """Headers of one call that do not belong to a batch."""
 
 
-def check_no_open_batches(calls: CallJournal) -> None:
+def check_open_batches(calls: CallJournal, mode: str | None) -> list[str]:
     """
-    Raise ConfigError where calls that may not go out as batches may be paid in one already: it is
-    at its provider, and was not downloaded. Before the journal has a thread.
+    What to say of calls that may be paid in a batch already: it is at its provider, and was not
+    downloaded. *mode*: what ``--provider-batch`` says. Raises ConfigError where it says nothing.
+    Before the journal has a thread.
     """
-    if calls.journal.has_unanswered_provider_calls(2 * KEY_BYTES):
+    if mode not in (None, "off"):
+        return []
+    if not calls.journal.has_unanswered_provider_calls(2 * KEY_BYTES):
+        return []
+    if mode is None:
         raise ConfigError(
             "calls of this batch are in batches at their provider, and may be paid already. Give"
             " --provider-batch auto (or only) and no --engine ray to download their answers, or"
             " --provider-batch off to make the calls live, which may pay them twice"
         )
+    return [
+        "calls of this batch are in batches at their provider, which may charge for them, too: their"
+        " cost is unknown here, in no figure and under no cap"
+    ]
 
 
 class ProviderBatches:

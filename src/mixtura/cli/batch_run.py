@@ -25,7 +25,7 @@ from mixtura.batch.kept_input import keep_standard_input
 from mixtura.batch.outcome import BatchOutcome
 from mixtura.batch.part_file import BatchFiles
 from mixtura.batch.prompt_form import ImageReader, PromptForm
-from mixtura.batch.provider_batches import ProviderBatches, check_no_open_batches
+from mixtura.batch.provider_batches import ProviderBatches, check_open_batches
 from mixtura.batch.records import Format, Source, find_source
 from mixtura.batch.resume import Command, command_digest, find_resume_point
 from mixtura.batch.row_lines import RowLines
@@ -276,8 +276,7 @@ def _provider_batches(options: BatchOptions) -> ProviderBatches | None:
 
 
 def _check_batches(calls: CallJournal, options: BatchOptions) -> None:
-    if options.provider_batch is None:
-        check_no_open_batches(calls)
+    print_notes(check_open_batches(calls, options.provider_batch), quiet=False)
 
 
 def _run(
