@@ -28,7 +28,7 @@ async def count_messages_tokens(service: Service, request: HttpRequest) -> Respo
     """
     raw, size = await _read_body(service, request)
     read = await run_in_thread_if_large(
-        size, anthropic_messages_request.call_from_data, raw | _COUNT_ONLY_FIELDS
+        size, anthropic_messages_request.parse_decoded_request, raw | _COUNT_ONLY_FIELDS
     )
     tokens = await _count_tokens(service, request, read)
     return json_response({"input_tokens": tokens})
@@ -43,7 +43,7 @@ async def count_responses_tokens(service: Service, request: HttpRequest) -> Resp
     # null means left out here: every field of this body is optional.
     given = {name: value for name, value in raw.items() if value is not None}
     body = {"model": DEFAULT_NAME, "input": ""} | given | {"stream": False, "store": False}
-    read = await run_in_thread_if_large(size, openai_responses_request.call_from_data, body)
+    read = await run_in_thread_if_large(size, openai_responses_request.parse_decoded_request, body)
     tokens = await _count_tokens(service, request, read)
     return json_response({"object": "response.input_tokens", "input_tokens": tokens})
 
