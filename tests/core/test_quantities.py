@@ -27,11 +27,12 @@ from mixtura.models.openai import OpenAI
 from mixtura.models.wrappers.rate_limit import Limited, RateLimiter, RateLimits
 from mixtura.protocols.anthropic import events as anthropic_events
 from mixtura.protocols.anthropic.stream import MessagesStreamAccumulator
+from mixtura.protocols.errors.retry_after import parse_retry_after
 from mixtura.protocols.openai import chunks
 from mixtura.protocols.openai.stream import ChatStreamAccumulator
 from mixtura.storage.spending import DailySpendLedger
 from mixtura.storage.sqlite import SqliteStore
-from mixtura.transport.client import CallTimeouts, error_from_response, parse_retry_after
+from mixtura.transport.client import CallTimeouts, error_from_response
 from tests.conftest import run
 from tests.support.config_files import priced_model
 from tests.support.serving import serving

@@ -17,7 +17,7 @@ from mixtura.config.model_lists import parse_model_list
 from mixtura.core.roles import Aggregator, Layer, Proposer
 from mixtura.core.token_estimate import DEFAULT_ANSWER_TOKENS
 from mixtura.core.types import Sampling
-from mixtura.engine.context_windows import conversation_window
+from mixtura.engine.conversation_window import conversation_window
 from mixtura.models.fake import Scripted, echo
 from mixtura.models.openai import OpenAI
 from mixtura.models.wrappers.retry import Retrying

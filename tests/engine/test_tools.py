@@ -26,7 +26,7 @@ from mixtura import (
 from mixtura.catalog.providers import Quirks, default_image_support
 from mixtura.engine.proposal_cache import ProposalCache
 from mixtura.models.fake import Scripted, echo, failing_model
-from mixtura.models.parameter_support import ParameterSupport
+from mixtura.models.model_support import ModelSupport
 from mixtura.protocols.content_parts import PICTURE_STAND_IN
 from tests.conftest import run
 
@@ -224,7 +224,7 @@ def test_blindness_is_learned_from_a_refusal_and_said_once(said):
             error.status = 400
             raise error
 
-    support = ParameterSupport("m", Quirks())
+    support = ModelSupport("m", Quirks())
     call_with(support, body, send, events.append)
     call_with(support, body, send, events.append)
     assert len(sent) == 3
@@ -243,7 +243,7 @@ def test_a_picture_that_is_broken_teaches_nothing():
         error.status = 400
         raise error
 
-    support = ParameterSupport("m", Quirks())
+    support = ModelSupport("m", Quirks())
     with pytest.raises(RejectedError):
         call_with(support, body, send, None)
     assert support.strip_unsupported(body) == body

@@ -42,7 +42,7 @@ def judged(*script, pair=PAIR, **words):
 def test_a_fair_judge_prefers_the_better_answer_wherever_it_stands():
     found = judged(fair, fair)
 
-    assert [(game.swapped, game.verdict) for game in found.games] == [
+    assert [(call.swapped, call.verdict) for call in found.calls] == [
         (False, "first"), (True, "first"),
     ]  # fmt: skip
     assert found.mean_preference == 1.0
@@ -61,7 +61,7 @@ def test_a_judge_of_places_is_undecided_and_found_out():
 def test_one_order_is_judged_where_only_one_is_wanted():
     found = judged(fair, orders=[pairwise.SWAPPED])
 
-    assert [(game.swapped, game.preference) for game in found.games] == [(True, 1.0)]
+    assert [(call.swapped, call.preference) for call in found.calls] == [(True, 1.0)]
     assert pairwise.preferences_by_position([found]) == ([], [])
 
 
@@ -75,7 +75,7 @@ def test_what_is_no_verdict_is_asked_again_and_then_missing(said):
 
     missing = judged(said, said, fair)
     assert missing.mean_preference is None
-    assert [game.verdict for game in missing.games] == [None, "first"]
+    assert [call.verdict for call in missing.calls] == [None, "first"]
     assert "no verdict" in missing.missing_reason
 
 
@@ -83,7 +83,7 @@ def test_the_last_line_counts_and_one_that_was_cut_off_does_not():
     cut = Completion(Message("assistant", "Verdict: A"), "judge", "length")
 
     assert judged("B says: Verdict: B\nNo:\nVERDICT: a", fair).mean_preference == 1.0
-    assert judged(cut, cut, fair).games[0].verdict is None
+    assert judged(cut, cut, fair).calls[0].verdict is None
 
 
 def test_a_second_attempt_reminds_the_judge_of_what_it_said_and_what_is_missing():
@@ -108,7 +108,7 @@ def test_a_judge_that_fails_or_has_no_money_left_leaves_a_game_without_verdict_a
     found = judged("?", refused, capped)
 
     assert found.mean_preference is None
-    assert [type(game.error) for game in found.games] == [RejectedError, BudgetExceededError]
+    assert [type(call.error) for call in found.calls] == [RejectedError, BudgetExceededError]
     assert "401 bad key" in found.missing_reason
     assert found.all_charges[1] == spent
     assert len(found.all_charges) == 2

@@ -366,7 +366,7 @@ def test_a_judge_of_pairs_is_asked_again_once_and_what_it_quoted_first_is_no_ver
 
     found = asyncio.run(pairwise.judge_pair(judge, AnswerPair("?", "one", "two")))
 
-    assert [game.preference for game in found.games] == [0.0, 0.0]
+    assert [call.preference for call in found.calls] == [0.0, 0.0]
     assert [charge.outcome for charge in found.all_charges] == ["retried", "answer", "answer"]
     assert judge.asked[1].messages[-1].text == judge_material.REMINDER
 

@@ -242,11 +242,11 @@ def test_a_run_over_midnight_or_a_jump_of_the_clock_passes_no_days_cap(stores, j
     second = purse.reserve(Spend(10.0, 1))
     purse.settle(first, Spend(8.0, 1))
 
-    assert purse.book.used_today() == (10.0, 1)
+    assert purse.ledger.used_today() == (10.0, 1)
     purse.settle(second, Spend(4.0, 1))
-    assert purse.book.used_today() == (4.0, 1)
+    assert purse.ledger.used_today() == (4.0, 1)
     clock.now -= jump
-    assert purse.book.used_today() == (8.0, 1)
+    assert purse.ledger.used_today() == (8.0, 1)
 
 
 # ---- deadline

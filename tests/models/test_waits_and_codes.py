@@ -20,7 +20,8 @@ from mixtura.core.errors import MalformedError, ModelError
 from mixtura.core.quantities import LONGEST_CLOSURE, parse_wait
 from mixtura.models.anthropic import Anthropic
 from mixtura.models.openai import OpenAI
-from mixtura.transport.client import error_from_response, error_from_stream, parse_retry_after
+from mixtura.protocols.errors.retry_after import parse_retry_after
+from mixtura.transport.client import error_from_response, error_from_stream
 from tests.conftest import run
 from tests.support.refusal_cases import cases, error
 from tests.support.upstream import Script, Wire, running

@@ -27,7 +27,7 @@ def test_a_stored_conversation_is_converted_in_parts(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(msgspec, "convert", counted)
     context = [{"role": ("user", "assistant")[i % 2], "content": f"said {i}"} for i in range(5000)]
-    referring = openai_responses_request.call_from_data(
+    referring = openai_responses_request.parse_decoded_request(
         {"model": "m", "input": "And?", "previous_response_id": "resp_1"}
     )
     call = referring.read(ResolvedReferences(context, {}))

@@ -353,7 +353,7 @@ def store(stores, clock):
 
 
 def kept(book, *records):
-    assert book.write_batch([book.pack_record(row) for row in records])
+    assert book.write_records([book.pack_record(row) for row in records])
 
 
 def test_what_no_one_used_for_so_long_is_gone_and_a_conversation_that_goes_on_stays(store, clock):

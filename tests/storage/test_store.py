@@ -76,7 +76,7 @@ def test_a_run_that_waits_for_a_locked_store_holds_up_no_one_else(store, stores)
 
     with stores.locked() as free:
         assert run(watched(free)).text == "x"
-    assert purse.book.used_today() == (5.0, 5)
+    assert purse.ledger.used_today() == (5.0, 5)
 
 
 def test_a_run_that_is_cancelled_while_it_waits_holds_nothing(store, stores):
@@ -93,7 +93,7 @@ def test_a_run_that_is_cancelled_while_it_waits_holds_nothing(store, stores):
     with stores.locked():
         run(left())
     assert first.committed_spend == Spend()
-    assert purse.book.used_today() == (0, 0)
+    assert purse.ledger.used_today() == (0, 0)
 
 
 @pytest.mark.parametrize("cancelled", [False, True])
@@ -117,7 +117,7 @@ def test_what_a_run_spent_under_a_lock_is_settled_when_the_lock_is_free(store, s
     run(through())
     wait_until_settled()
     assert not store.settlements.pending
-    assert purse.book.used_today()[0] < worst
+    assert purse.ledger.used_today()[0] < worst
     with store.transaction() as db:
         assert db.fetch_one("SELECT count(*) FROM held") == (0,)
 
@@ -148,7 +148,7 @@ def test_runs_of_two_stores_with_the_money_of_ten_overspend_nothing_under_a_lock
         answered = run(crowd(free))
     wait_until_settled()
     assert answered >= 10
-    assert purses[0].book.used_today()[0] == answered * 5.0 <= cap
+    assert purses[0].ledger.used_today()[0] == answered * 5.0 <= cap
 
 
 def test_an_attempt_that_needs_more_room_waits_for_the_lock_and_holds_up_no_one(store, stores):
@@ -174,7 +174,7 @@ def test_an_attempt_that_needs_more_room_waits_for_the_lock_and_holds_up_no_one(
     with ExitStack() as holding:
         assert run(BudgetedPerRun(mixture, lambda: [purse], dear).complete(ASK)).text == "fine"
     assert turns == [1] * 20
-    assert purse.book.used_today()[0] == 18.0
+    assert purse.ledger.used_today()[0] == 18.0
 
 
 @pytest.mark.parametrize("problem", ["read-only", "full"])

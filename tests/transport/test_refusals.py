@@ -10,7 +10,8 @@ from email.utils import format_datetime
 import pytest
 
 from mixtura.core.errors import QuotaError, RateLimitedError
-from mixtura.transport.client import error_from_response, parse_retry_after
+from mixtura.protocols.errors.retry_after import parse_retry_after
+from mixtura.transport.client import error_from_response
 
 GOOGLES = "You exceeded your current quota, please check your plan and billing details."
 OPENAIS = "Rate limit reached for gpt-5.4 on tokens per min. Add a payment method: /account/billing"

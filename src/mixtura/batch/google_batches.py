@@ -10,11 +10,11 @@ from urllib.parse import quote
 import msgspec
 
 from mixtura.batch.provider_fields import (
+    error_excerpt,
     read_files,
     read_id,
     read_object,
     read_rows,
-    read_words,
 )
 from mixtura.batch.provider_forms import (
     PAGES,
@@ -151,7 +151,7 @@ def _read_operation(data: Any) -> RemoteBatch:
     failure = None
     if state == "FAILED":
         said = read_object(data, "error").get("message")
-        failure = read_words(said, "the provider gave no reason").decode()
+        failure = error_excerpt(said, "the provider gave no reason").decode()
     return RemoteBatch(name, over, (), failure)
 
 
@@ -167,7 +167,7 @@ def _row_result(data: Any) -> RowResult:
     if error := read_object(data, "error") or read_object(data, "status"):
         code: Any = error.get("code")
         status = _STATUSES.get(code, 500) if isinstance(code, int) else 500
-        words = read_words(error.get("message"), "the provider gave no reason").decode()
+        words = error_excerpt(error.get("message"), "the provider gave no reason").decode()
         said = {"error": {"message": words}}
         return RowResult(name, status, msgspec.json.encode(said))
     response = read_object(data, "response")

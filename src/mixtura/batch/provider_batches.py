@@ -65,10 +65,8 @@ def check_open_batches(calls: CallJournal, mode: str | None) -> list[str]:
             " --provider-batch auto (or only) and no --engine ray to download their answers, or"
             " --provider-batch off to make the calls live, which may pay them twice"
         )
-    return [
-        "calls of this batch are in batches at their provider, which may charge for them, too: their"
-        " cost is unknown here, in no figure and under no cap"
-    ]
+    said = "calls of this batch are in batches at their provider, which may charge for them, too:"
+    return [f"{said} their cost is unknown here, in no figure and under no cap"]
 
 
 class ProviderBatches:
@@ -169,7 +167,7 @@ class ProviderBatched(Wrapper):
         super().__init__(live)
         self._batches = batches
         transport = BatchTransport(hosted, batches)
-        asked: Model = hosted.asked_in_batches(transport)
+        asked: Model = hosted.with_batch_transport(transport)
         # A batch leaves this machine, too, and its answers may need the web as others do.
         for wrapper in reversed(list(_iterate_wrappers(live))):
             if isinstance(wrapper, Pseudonymized | ProviderSearch):

@@ -67,8 +67,8 @@ def read_custom_id(data: dict[str, Any]) -> str:
     raise MalformedError("a result of a batch has no valid custom_id")
 
 
-def read_words(value: Any, default: str) -> bytes:
-    """What a provider says, for an error: without secrets, and not without end."""
+def error_excerpt(value: Any, default: str) -> bytes:
+    """The first words of a provider's error, without secrets; *default* where it says none."""
     return (redacted_excerpt(value, MAX_SAID_CHARS) if value else default).encode()
 
 

@@ -12,6 +12,7 @@ import msgspec
 from mixtura.batch.provider_fields import (
     GONE,
     decode_reply,
+    error_excerpt,
     read_custom_id,
     read_files,
     read_id,
@@ -19,7 +20,6 @@ from mixtura.batch.provider_fields import (
     read_rows,
     read_status,
     read_time,
-    read_words,
     sum_counts,
 )
 from mixtura.batch.provider_http import BatchHttp
@@ -268,7 +268,7 @@ def _openai_batch(data: dict[str, Any]) -> RemoteBatch:
 
 def join_messages(errors: Sequence[Mapping[str, Any]]) -> str:
     """What a provider says went wrong."""
-    said = [read_words(one.get("message"), "").decode() for one in errors[:3]]
+    said = [error_excerpt(one.get("message"), "").decode() for one in errors[:3]]
     return "; ".join(filter(None, said)) or "the provider gave no reason"
 
 
@@ -285,7 +285,7 @@ def _openai_result(data: dict[str, Any]) -> RowResult:
     name, reply = read_custom_id(data), read_object(data, "response")
     if not reply:
         said = read_object(data, "error").get("message") or data.get("error")
-        return RowResult(name, 0, read_words(said, "no response"))
+        return RowResult(name, 0, error_excerpt(said, "no response"))
     status = read_status(reply.get("status_code"))
     return RowResult(name, status, msgspec.json.encode(reply.get("body")))
 
@@ -300,7 +300,7 @@ def _anthropic_result(data: dict[str, Any]) -> RowResult:
             kind = str(read_object(error, "error").get("type"))
             return RowResult(name, _STATUSES.get(kind, 500), msgspec.json.encode(error))
         case other:
-            return RowResult(name, 0, read_words(other, "no result"))
+            return RowResult(name, 0, error_excerpt(other, "no result"))
 
 
 _STATUSES = {"invalid_request_error": 400, "rate_limit_error": 429, "overloaded_error": 529}

@@ -117,7 +117,9 @@ def _find_point(
         before_asking()
     if finished or changes or other:  # what is asked from now on has all of --within again
         calls.settings[SINCE] = ""
-    return _take_up(calls, files, command, checked, rows, notes, done, finished, retry_failed)
+    return _record_resume_point(
+        calls, files, command, checked, rows, notes, done, finished, retry_failed
+    )
 
 
 def _describe_other_input(rows: int, checked: CheckedInput, known: Mapping[str, str]) -> str | None:
@@ -136,7 +138,7 @@ def _check_part(files: BatchFiles) -> None:
         raise _part_error(files, error) from None
 
 
-def _take_up(
+def _record_resume_point(
     calls: CallJournal,
     files: BatchFiles,
     command: Command,
@@ -147,7 +149,7 @@ def _take_up(
     finished: bool,
     retry_failed: bool,
 ) -> ResumePoint:
-    """Write down that it goes on behind the first *rows*, or begins anew."""
+    """Record in the journal that it goes on behind the first *rows*, or begins anew."""
     known = calls.settings
     created = int(known.get(CREATED, "0")) or int(time.time())
     name = files.output.name.encode(errors="replace").decode()

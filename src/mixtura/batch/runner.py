@@ -106,7 +106,7 @@ class BatchRunner:
         await self._hand_over(output)
         await output.flush()
 
-    def end_for(self, reason: str) -> None:
+    def end_early(self, reason: str) -> None:
         """Begin no further call, as at a cap: what waits is called off."""
         self.cap = self.cap or BudgetExceededError(reason)
         self.drain()

@@ -142,10 +142,10 @@ class BatchSession:
             self._runner.drain()
         self._report()
 
-    def end_for(self, reason: str) -> None:
+    def end_early(self, reason: str) -> None:
         """End as at a cap, for *reason*."""
         if self._runner is not None and not self._runner.draining:
-            self._runner.end_for(reason)
+            self._runner.end_early(reason)
 
     @property
     def _ended_early(self) -> bool:

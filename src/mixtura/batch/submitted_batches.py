@@ -234,15 +234,15 @@ class EndpointBatches:
         try:
             file = await self._form.upload(tag, rows)
         except ModelError as error:
-            return await self._not_taken(batch, error)
+            return await self._wait_after_refusal(batch, error)
         await self._note_batch(batch, state="sending", file=file)
         try:
             remote = await self._form.create(tag, file, rows)
         except ModelError as error:
             if 400 <= (getattr(error, "status", None) or 0) < 500:
-                return await self._not_taken(batch, error)
+                return await self._wait_after_refusal(batch, error)
             # It may be there all the same.
-            return await self._look_for(batch) or await self._not_taken(batch, error)
+            return await self._look_for(batch) or await self._wait_after_refusal(batch, error)
         self._failures = 0
         await self._note_batch(batch, state="sent", remote=remote)
         return True
@@ -272,8 +272,8 @@ class EndpointBatches:
         await self._forget(batch)
         return False
 
-    async def _not_taken(self, batch: FollowedBatch, error: ModelError) -> bool:
-        """False where it may be tried again later; raises *error* where that is of no use."""
+    async def _wait_after_refusal(self, batch: FollowedBatch, error: ModelError) -> bool:
+        """False after a wait, to try it again; raises *error* where that is of no use."""
         await self._forget(batch)
         self._failures += 1
         passes = isinstance(error, PASSING) and not isinstance(error, QuotaError)

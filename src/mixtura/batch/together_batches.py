@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from mixtura.batch.provider_fields import (
+    error_excerpt,
     read_files,
     read_id,
     read_object,
     read_rows,
-    read_words,
 )
 from mixtura.batch.provider_forms import OpenAIForm, ProviderBatchRow, RemoteBatch
 
@@ -56,5 +56,5 @@ def _read_batch(data: dict[str, Any]) -> RemoteBatch:
     files = read_files(job, "output_file_id", "error_file_id")
     failure = None
     if status == "FAILED" and not files:
-        failure = read_words(job.get("error"), "the provider gave no reason").decode()
+        failure = error_excerpt(job.get("error"), "the provider gave no reason").decode()
     return RemoteBatch(read_id(job, "id"), status in _OVER, files, failure)

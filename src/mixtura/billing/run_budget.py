@@ -81,20 +81,20 @@ class RunBudget:
         self._free = Spend(self._free.dollars - amount.dollars, self._free.tokens - amount.tokens)
         return amount
 
-    def release_attempt(self, drawn: Spend, charges: Sequence[Charge]) -> None:
+    def release_attempt(self, reserved: Spend, charges: Sequence[Charge]) -> None:
         """
-        Settle an attempt that cost *charges*, of which *drawn* was taken. Raises ConfigError when a
-        cap in dollars needs a price that is not known, StoreError when it cannot be recorded.
+        Settle an attempt that cost *charges* and for which *reserved* was taken. Raises ConfigError
+        when a cap in dollars needs an unknown price, StoreError when it cannot be recorded.
         """
         if self._parent:
-            self._parent.release_attempt(drawn, charges)
+            self._parent.release_attempt(reserved, charges)
         spent = Spend()
         for charge in charges:
             spent = spent.sum_with(self.price_usage(charge.model, charge.usage))
         self.spent = self.spent.sum_with(spent)
         self._free = Spend(
-            self._free.dollars + drawn.dollars - spent.dollars,
-            self._free.tokens + drawn.tokens - spent.tokens,
+            self._free.dollars + reserved.dollars - spent.dollars,
+            self._free.tokens + reserved.tokens - spent.tokens,
         )
         if charges:
             for cap, reservation in self._first_reservations().values():
@@ -146,25 +146,25 @@ def unknown_price_error(models: Iterable[str]) -> ConfigError:
     )
 
 
-RUN_BUDGET: ContextVar[RunBudget | None] = ContextVar("account", default=None)
+RUN_BUDGET: ContextVar[RunBudget | None] = ContextVar("run_budget", default=None)
 """The budget of the run that this task belongs to."""
 
 BUSY_STORE_SECONDS = 5.0
 """Seconds that an attempt waits for a busy store when it needs more than was set aside."""
 
 
-async def draw_for_attempt(account: RunBudget, name: str, usage: Usage) -> Spend:
+async def reserve_for_attempt(budget: RunBudget, name: str, usage: Usage) -> Spend:
     """
-    Take the worst case *usage* of one attempt of the model or tool *name*; ``release_attempt``
+    Reserve the worst case *usage* of one attempt of the model or tool *name*; ``release_attempt``
     settles it. Raises CallOverBudgetError without room, ConfigError as ``reserve_attempt`` does.
     """
     try:
-        drawn = await retry_while_busy(
-            partial(account.reserve_attempt, name, usage), BUSY_STORE_SECONDS
+        reserved = await retry_while_busy(
+            partial(budget.reserve_attempt, name, usage), BUSY_STORE_SECONDS
         )
     except StoreError as error:  # no one knows whether there is room: then there is none
         raise CallOverBudgetError(str(error), model=name) from None
-    if isinstance(drawn, str):
-        said = f"no room for this attempt in the budget of {drawn}"
+    if isinstance(reserved, str):
+        said = f"no room for this attempt in the budget of {reserved}"
         raise CallOverBudgetError(said, model=name)
-    return drawn
+    return reserved

@@ -119,7 +119,7 @@ class RunCap:
 
 
 class SpendLedger(Protocol):
-    """A day's ledger that several processes share (``storage.sqlite.DailySpendLedger``)."""
+    """A day's ledger that several processes share (``storage.spending.DailySpendLedger``)."""
 
     def reserve(
         self, dollars: float, tokens: int, most: float | None, most_tokens: int | None
@@ -135,7 +135,7 @@ class DailyCap:
     """A spending cap per day (UTC), shared by every process that uses the store."""
 
     name: str
-    book: SpendLedger
+    ledger: SpendLedger
     dollars: float | None = None
     tokens: int | None = None
 
@@ -148,13 +148,13 @@ class DailyCap:
         The number of the reservation, or None when *amount* would pass the cap. Raises StoreError,
         StoreBusyError among them.
         """
-        return self.book.reserve(amount.dollars, amount.tokens, self.dollars, self.tokens)
+        return self.ledger.reserve(amount.dollars, amount.tokens, self.dollars, self.tokens)
 
     def record_spend(self, hold: int, spent: Spend) -> None:
-        self.book.record_spend(hold, spent.dollars, spent.tokens)
+        self.ledger.record_spend(hold, spent.dollars, spent.tokens)
 
     def settle(self, hold: int, spent: Spend) -> None:
-        self.book.settle(hold, spent.dollars, spent.tokens)
+        self.ledger.settle(hold, spent.dollars, spent.tokens)
 
 
 async def retry_while_busy(attempt: Callable[[], T], seconds: float = BUSY_STORE_SECONDS) -> T:

@@ -21,7 +21,7 @@ from mixtura.catalog.command_tools import command_tools
 from mixtura.catalog.entry_points import find_entry_points, load_entry_point
 from mixtura.catalog.model_strength import model_strengths
 from mixtura.core.types import Usage
-from mixtura.transport.client import CallTimeouts
+from mixtura.transport.timeouts import CallTimeouts
 
 
 class Provider(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

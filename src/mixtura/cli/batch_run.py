@@ -322,7 +322,7 @@ def _run(
             retries_all=options.retry_failed, on_progress=show,
         )  # fmt: skip
         if models.provider_batches is not None:
-            models.provider_batches.on_time_up = partial(session.end_for, TIME_IS_UP)
+            models.provider_batches.on_time_up = partial(session.end_early, TIME_IS_UP)
         if finished:
             return runner.run(_describe(session))
         return _run_session(runner, engine, session, options)

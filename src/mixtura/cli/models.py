@@ -14,7 +14,7 @@ from mixtura.cli.help_layout import MixturaCommand
 from mixtura.config.config import Config
 from mixtura.core.errors import ConfigError
 from mixtura.core.text import to_one_line
-from mixtura.engine.context_windows import conversation_window
+from mixtura.engine.conversation_window import conversation_window
 
 
 @click.command(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from mixtura import cli
 from mixtura.billing.price import total_cost
-from mixtura.cli.run_log import log_event
+from mixtura.cli.event_log import log_event
 from mixtura.config.config import Config
 from mixtura.core.errors import BudgetExceededError, MixturaError, StoreError
 from mixtura.core.events import Emit, Event

@@ -8,8 +8,13 @@ from contextlib import nullcontext
 import click
 
 from mixtura.billing.forecast import worst_case_spend
+from mixtura.config.agreement_reports import (
+    PlannedReport,
+    has_agreement_report,
+    make_agreement_report,
+    prepare_agreement_report,
+)
 from mixtura.config.config import Config
-from mixtura.config.past_reports import PastReport, has_report, make_report, prepare_report
 from mixtura.core.text import pluralize_count, to_one_line
 from mixtura.storage.run_record import Record
 
@@ -29,22 +34,22 @@ def add_agreement(
     ConfigError for a run without several proposals, and MixturaError where the model fails or a
     cap is reached.
     """
-    if has_report(run):
+    if has_agreement_report(run):
         if dry_run:
             click.echo("The report is kept with the run: no call.")
         return run
     with nullcontext(runner) if runner else asyncio.Runner() as runner:
-        report = runner.run(prepare_report(config, run, max_cost=max_cost))
+        report = runner.run(prepare_agreement_report(config, run, max_cost=max_cost))
         _print_price(config, report, dry_run=dry_run)
         if dry_run:
             return run
-        whole = runner.run(make_report(config, run, report))
+        whole = runner.run(make_agreement_report(config, run, report))
     if not config.runs.save_run(whole):
         click.echo("The report is not kept: runs are not recorded here.", err=True)
     return whole
 
 
-def _print_price(config: Config, report: PastReport, *, dry_run: bool) -> None:
+def _print_price(config: Config, report: PlannedReport, *, dry_run: bool) -> None:
     """What the report can cost: to standard output where that is all that was asked for."""
     from mixtura.terminal import format_most_dollars
 

@@ -130,7 +130,7 @@ def _run_tuning(
     with show_progress(common.create_console(stderr=True), quiet=output.as_json) as progress:
         found = tune_mixture(config, models, terms, patterns=patterns, watch=progress)
     table = found.preset_table(output.name)
-    preset_file.write_table(config, output, table, set(found.written_models))
+    preset_file.write_table(config, output, table, set(found.models_to_write))
     # What is written is proved all the same; the exit code says that less was tried.
     ended = cli.CAPPED if found.capped else cli.ANSWERED
     if output.as_json:

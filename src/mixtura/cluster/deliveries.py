@@ -1,4 +1,4 @@
-"""Deliveries: what is asked of workers again until it is heard."""
+"""Deliveries: requests to workers, repeated until a worker has received them."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ class Deliveries:
         self.tasks: set[asyncio.Task[None]] = set()
 
     def deliver(self, ask: Callable[[], Any]) -> None:
-        """Ask until it is heard, or the worker is gone."""
-        sending = asyncio.create_task(self._ask_until_heard(ask))
+        """Ask until a worker has received it, or is gone."""
+        sending = asyncio.create_task(self._ask_until_received(ask))
         self.tasks.add(sending)
         sending.add_done_callback(self.tasks.discard)
 
-    async def _ask_until_heard(self, ask: Callable[[], Any]) -> None:
+    async def _ask_until_received(self, ask: Callable[[], Any]) -> None:
         while True:
             try:
                 await ask()

@@ -204,9 +204,7 @@ def _kill_marked(run: str) -> None:
         environments = {pid: _read_environment(pid) for pid in _own_processes()}
         found = [pid for pid, environment in environments.items() if mark in environment]
         if not found and not any(
-            _is_changing_program(pid)
-            for pid, environment in environments.items()
-            if not environment
+            _may_be_in_exec(pid) for pid, environment in environments.items() if not environment
         ):
             return
         for pid in found:
@@ -215,7 +213,7 @@ def _kill_marked(run: str) -> None:
         time.sleep(0 if found else 0.01)
 
 
-def _is_changing_program(pid: int) -> bool:
+def _may_be_in_exec(pid: int) -> bool:
     """Whether a process without an environment may be in the middle of ``exec``."""
     try:
         # Neither a zombie nor a part of the kernel, which have no environment either.

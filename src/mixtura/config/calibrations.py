@@ -66,7 +66,7 @@ class CalibrationFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     curves: dict[SupportSource, CalibrationCurve]
     settings: dict[str, Any] | None = None
 
-    def fits(self, plan: MixtureSpec) -> bool:
+    def matches_plan(self, plan: MixtureSpec) -> bool:
         """Whether it was fitted on answers of the members and settings that *plan* has."""
         team = CalibratedTeam(self.pattern, self.layers, self.aggregator, self.settings)
         return team.is_same(team_of(plan))
@@ -120,7 +120,7 @@ def find_calibration(folder: Path, plan: MixtureSpec) -> Calibration:
     if not _is_nameable(plan.name):
         return NOT_CALIBRATED
     found = read_calibration(calibration_path(folder, plan.name))
-    return Calibration(found.curves) if found and found.fits(plan) else NOT_CALIBRATED
+    return Calibration(found.curves) if found and found.matches_plan(plan) else NOT_CALIBRATED
 
 
 def missing_calibration_reason(folder: Path, plan: MixtureSpec) -> str:
@@ -128,7 +128,7 @@ def missing_calibration_reason(folder: Path, plan: MixtureSpec) -> str:
     if not _is_nameable(plan.name):
         return "only a mixture with a name can be calibrated"
     found = read_calibration(calibration_path(folder, plan.name))
-    if found is not None and not found.fits(plan):
+    if found is not None and not found.matches_plan(plan):
         return f"the calibration of {plan.name} was made for other members or settings"
     return f"{plan.name} is not calibrated: `mixtura calibrate`"
 

@@ -66,7 +66,7 @@ def choose_council(
     team = [one.name for one in choose_different(members, most)]
     names = team if len(team) > 1 else [f"{team[0]}*3"]
     titles = dict.fromkeys(one.title for one in servers if _served_members(one))
-    return AutoDefaults(names, team[0], _describe(tools, list(titles)))
+    return AutoDefaults(names, team[0], _describe_team(tools, list(titles)))
 
 
 def choose_different(members: Sequence[CouncilMember], most: int) -> list[CouncilMember]:
@@ -94,7 +94,7 @@ def _plain_name(model: str) -> str:
     return PurePosixPath(model).stem if model.lower().endswith(".gguf") else model
 
 
-def _describe(tools: Sequence[FoundTool], servers: Sequence[str]) -> str:
+def _describe_team(tools: Sequence[FoundTool], servers: Sequence[str]) -> str:
     """Why this team, and who sees the question."""
     here = f"{_join(servers)} {_answer_verb(servers)} on {_join_ports(servers)}" if servers else ""
     if not tools:

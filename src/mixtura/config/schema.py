@@ -20,7 +20,7 @@ from mixtura.core.quantities import (
     Temperature,
 )
 from mixtura.core.types import Sampling
-from mixtura.transport.client import CallTimeouts
+from mixtura.transport.timeouts import CallTimeouts
 
 AtLeastOne = Annotated[int, msgspec.Meta(ge=1)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]

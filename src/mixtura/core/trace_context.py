@@ -28,8 +28,8 @@ def use_caller_trace(given: str) -> AbstractContextManager[None]:
     return hold_value(_CALLER, given if _PARENT.fullmatch(given) else None)
 
 
-def send_trace_on(parent: str | None) -> None:
-    """From now on, calls of this task and of those that it begins send *parent* on."""
+def set_sent_trace(parent: str | None) -> None:
+    """From now on, calls of this task and of those that it begins send *parent* to their models."""
     _SENT.set(parent)
 
 

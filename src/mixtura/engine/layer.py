@@ -144,7 +144,7 @@ async def run_proposer_layer(
     calls = layer.proposer_calls
     seated = {Position(depth, index, role): call for index, call in enumerate(calls)}
     again = calls_to_ask_again(layer, seated)
-    late = LateCalls(asked_again={position: asyncio.Event() for position in again})
+    late = LateCalls(repeat_signals={position: asyncio.Event() for position in again})
     quorum = layer.quorum if drafts is None or drafts.asks_missing else 1
     # Those that may answer, before any call looks for the others.
     expected = [one for one in seated if drafts is None or drafts.may_answer(one)]

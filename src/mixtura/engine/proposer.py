@@ -69,7 +69,7 @@ async def ask_proposer(
 ) -> Completion | ModelError:
     """One call at a seat: that of *call*, or a proposal that is there already."""
     drafts = layer.drafts
-    is_first = position not in layer.late.asked_anew
+    is_first = position not in layer.late.replaced
     if drafts and is_first and (position in drafts.proposals or not drafts.asks_missing):
         return await give_kept_draft(drafts, position, call.model.name, layer.emit)
     if not is_first:  # the call before it had failed, or given up
@@ -144,7 +144,7 @@ async def _complete_within_window(
                 emit(events.Notice(model.name, notice, (position,)))
         try:
             with allow_draft_truncation(bool(before) and attempt == 1):
-                if (again := layer.late.asked_again.get(position)) is None:
+                if (again := layer.late.repeat_signals.get(position)) is None:
                     return await model.complete(asked, inner)
                 return await _complete_or_ask_again(model, asked, inner, again)
         except ContextOverflowError as error:

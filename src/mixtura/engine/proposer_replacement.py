@@ -54,7 +54,7 @@ class LayerSeats:
                 return outcome
             self._late.cut.pop(position, None)
             self._late.left_out.discard(position)
-            self._late.asked_anew.add(position)
+            self._late.replaced.add(position)
             outcome = await ask(following)
         self._end_one()
         return outcome

@@ -27,18 +27,21 @@ ProposerTask = asyncio.Task[Completion | ModelError]
 
 @dataclass(frozen=True, slots=True)
 class LateCalls:
-    """What a layer says of its late calls: why one was *cut*; which are to be *asked_again*."""
+    """
+    What a layer says of its late calls. *cut*: why one was cancelled. *repeat_signals*: set for a
+    call that is to be made a second time, beside the first.
+    """
 
     cut: dict[Position, str] = field(default_factory=dict[Position, str])
-    asked_again: dict[Position, asyncio.Event] = field(
+    repeat_signals: dict[Position, asyncio.Event] = field(
         default_factory=dict[Position, asyncio.Event]
     )
     left_out: set[Position] = field(default_factory=set[Position])
     """Calls that somebody ended by hand: nothing that they wrote is used."""
     answered_without: set[Position] = field(default_factory=set[Position])
     """Calls under way when somebody asked for the answer."""
-    asked_anew: set[Position] = field(default_factory=set[Position])
-    """Seats at which more than one call was made: how long one took is not known."""
+    replaced: set[Position] = field(default_factory=set[Position])
+    """Seats whose first call was followed by another: how long one took is not known."""
 
     def error_for(self, position: Position) -> ModelError:
         """The outcome of a call that was cut."""
@@ -191,7 +194,9 @@ class _LayerWait:
         """When one of the calls becomes late that something is then done about."""
         positions = self._can_be_cut(waiting)
         if not self._has_asked_again:
-            positions |= {self._positions[task] for task in waiting} & set(self._late.asked_again)
+            positions |= {self._positions[task] for task in waiting} & set(
+                self._late.repeat_signals
+            )
         return min((*(self._limits[p].moment for p in positions), self._end))
 
     def _is_late(self, position: Position, now: float) -> bool:
@@ -214,7 +219,7 @@ class _LayerWait:
     def _ask_again(self, position: Position) -> None:
         """Have a late call made a second time, once in a layer, and not too often in all."""
         learned = self._layer.learned
-        again = self._late.asked_again.get(position)
+        again = self._late.repeat_signals.get(position)
         if self._has_asked_again or again is None or learned is None:
             return
         self._has_asked_again = True
@@ -228,5 +233,5 @@ class _LayerWait:
             return
         for position, seconds in self._seconds.items():
             answer = self._answers.get(position)
-            if position not in self._late.asked_anew and (answer is None or answer.charges):
+            if position not in self._late.replaced and (answer is None or answer.charges):
                 learned.times.record(self._names[position], size, seconds)

@@ -13,7 +13,7 @@ import msgspec
 from mixtura.core.errors import MixturaError, RejectedError, UnavailableError
 from mixtura.llama.process_exit import ProcessExit
 
-FIRST_REST, LONGEST_REST = 1.0, 60.0
+FIRST_BACKOFF, LONGEST_BACKOFF = 1.0, 60.0
 """Seconds without a new process after a second crash in a row; doubled by every further one."""
 SUSPICION_SECONDS = 600.0
 """Seconds that a request stays suspect, or refused."""
@@ -93,14 +93,14 @@ class StartBackoff:
         self._begin_backoff(type(error), str(error))
 
     def record_crash(self, death: ProcessExit) -> None:
-        """The first one in a row may be one request's fault, which is known by now: no rest."""
+        """The first one in a row may be one request's fault, which is known by now: no wait."""
         self._begin_backoff(UnavailableError, death.words, free=1)
 
     def _begin_backoff(self, kind: type[MixturaError], said: str, free: int = 0) -> None:
         self._failures += 1
         times = self._failures - free
-        rest = min(FIRST_REST * 2.0 ** (times - 1), LONGEST_REST) if times > 0 else 0.0
-        self._until = time.monotonic() + rest
+        seconds = min(FIRST_BACKOFF * 2.0 ** (times - 1), LONGEST_BACKOFF) if times > 0 else 0.0
+        self._until = time.monotonic() + seconds
         self._kind, self._said = kind, said
         self._file = _file_identity(self._path)
 

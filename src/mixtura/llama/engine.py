@@ -155,7 +155,7 @@ class LlamaEngine:
         self._apart: LlamaProcess | None = None
         self._old: set[LlamaProcess] = set()
         self._suspects = SuspectRequests()
-        self._rest = StartBackoff(path)
+        self._backoff = StartBackoff(path)
 
     @property
     def pid(self) -> int | None:
@@ -241,7 +241,7 @@ class LlamaEngine:
         call.child.leave_channel(call.line, whole=call.whole)
         if call.whole:
             self._suspects.clear_request(body)
-            self._rest.reset_failures()
+            self._backoff.reset_failures()
 
     async def _ready_process(self, load_limit: float | None, *, apart: bool) -> LlamaProcess:
         child = self._current_process(load_limit or default_time_limit(self._path), apart)
@@ -259,7 +259,7 @@ class LlamaEngine:
                 if child is not None and not child.death.done():
                     self._old.add(child)
                 if not apart:
-                    self._rest.check_start()
+                    self._backoff.check_start()
                 slots, idle = (1, ISOLATED_IDLE_SECONDS) if apart else (PARALLEL_SLOTS, None)
                 setting = ProcessSettings(self._path, self._context, self._threads, slots, idle)
                 child = LlamaProcess(setting, load_limit, self._handle_process_exit)
@@ -279,9 +279,9 @@ class LlamaEngine:
                 self._main = None
                 if child.load_error is not None:
                     if child.pid is not None and not child.killed:  # a process was started
-                        self._rest.record_load_failure(child.load_error)
+                        self._backoff.record_load_failure(child.load_error)
                 elif death.crashed:
-                    self._rest.record_crash(death)
+                    self._backoff.record_crash(death)
 
     def close(self) -> None:
         """End every process of this file; a later call starts one anew. From any thread."""

@@ -226,13 +226,13 @@ class CommandModel(DescribedModel):
             words = f"; on standard error: {_quote_end(said)}" if said.strip() else ""
             raise EmptyAnswerError(f"it wrote no answer to its standard output{words}")
         if code is not None and code < 0:
-            raise UnavailableError(f"it was killed by signal {-code}{_with_last_words(said)}")
+            raise UnavailableError(f"it was killed by signal {-code}{_output_suffix(said)}")
         if _QUESTION.search(said[-200:]):
             raise RejectedError(f"it asked for input, which it cannot get here: {_quote_end(said)}")
         self._raise_exit(code, said)
 
     def _raise_exit(self, code: int | None, said: str) -> NoReturn:
-        raise UnavailableError(f"it ended with exit code {code}{_with_last_words(said)}")
+        raise UnavailableError(f"it ended with exit code {code}{_output_suffix(said)}")
 
     def _needs_login(self, said: str) -> bool:
         lower = said.lower()
@@ -249,7 +249,7 @@ def _supports_part(part: Part) -> bool:
     return isinstance(part, TextPart)
 
 
-def _with_last_words(said: str) -> str:
+def _output_suffix(said: str) -> str:
     return f": {_quote_end(said)}" if said.strip() else " without any output"
 
 

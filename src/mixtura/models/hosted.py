@@ -22,7 +22,7 @@ from mixtura.core.types import Completion, JsonObject, Request
 from mixtura.engine.background_work import estimate_request_bytes, run_in_thread_if_large
 from mixtura.models.answer_format import AnswerFormat
 from mixtura.models.call_accounting import account_for_call, emit_answer_delta, emit_notices
-from mixtura.models.parameter_support import ParameterSupport
+from mixtura.models.model_support import ModelSupport
 from mixtura.protocols.provider_data.messages import origin_fingerprint
 from mixtura.transport.address import join_url
 from mixtura.transport.base import Transport
@@ -105,7 +105,7 @@ class HostedModel(DescribedModel, AnswerFormat):
         self._listed_max_answer: int | None = None
         self._gives_logprobs: bool | None = None
         """Whether it gives log-probabilities, as its answers tell."""
-        self._parameter_support = ParameterSupport(
+        self._model_support = ModelSupport(
             self._name,
             quirks or model_quirks(model),
             needed=self.required_parameters,
@@ -116,7 +116,7 @@ class HostedModel(DescribedModel, AnswerFormat):
 
     def _update_info(self) -> None:
         """Build the info anew: once for each thing learned, because every prompt reads it."""
-        learned = self._parameter_support
+        learned = self._model_support
         refused = learned.refused_parameters
         stated, longest = learned.context_window, learned.max_answer_tokens
         self._info = ModelInfo(
@@ -139,7 +139,7 @@ class HostedModel(DescribedModel, AnswerFormat):
         self._listed_max_answer = max_answer_tokens
         self._update_info()
 
-    def asked_in_batches(self, transport: Transport) -> Self:
+    def with_batch_transport(self, transport: Transport) -> Self:
         """The same model, whose requests *transport* puts into batches: no clock runs."""
         other = copy(self)
         other.transport = transport
@@ -171,7 +171,7 @@ class HostedModel(DescribedModel, AnswerFormat):
         self, body: JsonObject, request: Request, emit: Emit | None
     ) -> Completion:
         """The answer to *body* as the model supports it."""
-        for attempt in self._parameter_support.attempts(body, emit):
+        for attempt in self._model_support.attempts(body, emit):
             with attempt as fitting:
                 self._check_body(fitting)
                 answer = await self._send_body(fitting, request, emit)

@@ -24,7 +24,7 @@ from mixtura.core.types import Completion, JsonObject, Part, Request, TextPart
 from mixtura.llama.control_vocabulary import control_vocabulary
 from mixtura.llama.engine import LlamaEngine, get_engine
 from mixtura.models.call_accounting import account_for_call, emit_answer_delta, emit_notices
-from mixtura.models.parameter_support import ParameterSupport
+from mixtura.models.model_support import ModelSupport
 from mixtura.prompts.control_tokens import neutralize_request
 from mixtura.protocols.content_parts import replace_unsupported_parts
 from mixtura.protocols.openai.chunks import decode_chunk
@@ -84,7 +84,7 @@ class Local(DescribedModel):
         self._threads = threads or _available_cores()
         self._load_limit = load_limit
         self._progress = progress
-        self._parameter_support = ParameterSupport(
+        self._model_support = ModelSupport(
             self._name,
             model_quirks(self._path.stem),
             needed=_NEEDED_PARAMETERS,
@@ -96,9 +96,9 @@ class Local(DescribedModel):
         self._info = ModelInfo(
             self._name,
             context_window=self._context_window,
-            max_answer_tokens=self._parameter_support.max_answer_tokens,
+            max_answer_tokens=self._model_support.max_answer_tokens,
             supports_images=False,
-            refused_parameters=self._parameter_support.refused_parameters | {"logprobs"},
+            refused_parameters=self._model_support.refused_parameters | {"logprobs"},
             price=FREE_PRICE,
         )
 
@@ -122,7 +122,7 @@ class Local(DescribedModel):
         request = replace(request, extra=words)
         request = neutralize_request(request, vocabulary)
 
-        attempts = self._parameter_support.attempts(self._build_body(request), emit)
+        attempts = self._model_support.attempts(self._build_body(request), emit)
         with call_scope(self._name):
             for attempt in attempts:
                 with attempt as body:
@@ -130,7 +130,7 @@ class Local(DescribedModel):
         raise AssertionError("unreachable: the last attempt either answers or raises")
 
     async def _send_body(self, body: JsonObject, request: Request, emit: Emit | None) -> Completion:
-        so_far = ChatStreamAccumulator(inside=self._parameter_support.inside)
+        so_far = ChatStreamAccumulator(inside=self._model_support.inside)
         with account_for_call(self._name, request, so_far, emit):
             await self._read_answer(body, request, so_far, emit)
             emit_answer_delta(so_far, so_far.take_rest(), emit)

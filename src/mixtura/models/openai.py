@@ -54,7 +54,7 @@ class OpenAI(HostedModel):
         return {"Authorization": f"Bearer {key}", **self._headers}
 
     def _create_accumulator(self) -> ChatStreamAccumulator:
-        return ChatStreamAccumulator(inside=self._parameter_support.inside, origin=self._origin)
+        return ChatStreamAccumulator(inside=self._model_support.inside, origin=self._origin)
 
     def _decode_event(self, data: bytes) -> Chunk:
         return decode_chunk(data)
@@ -69,7 +69,7 @@ class OpenAI(HostedModel):
     def _report_thoughts(
         self, so_far: AnswerAccumulator, request: Request, emit: Emit | None
     ) -> None:
-        unforeseen = so_far.answer_became_thought and not self._parameter_support.inside
+        unforeseen = so_far.answer_became_thought and not self._model_support.inside
         if unforeseen or (so_far.answer_just_became_thought and so_far.shown):
-            self._parameter_support.inside = True
+            self._model_support.inside = True
             emit_reasoning_notice(self._name, request, emit)

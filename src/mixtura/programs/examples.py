@@ -22,8 +22,8 @@ from mixtura.programs.remarks import (
     ANY_ANSWER,
     ANY_ORDER,
     IN_PLACE,
-    is_unwanted,
-    lines_reject,
+    lines_say_wrong,
+    words_say_wrong,
 )
 
 if TYPE_CHECKING:
@@ -234,7 +234,7 @@ def _rejected_sessions(
             continue
         # Words right below a result are taken for a part of it.
         shown = end - max(0, example.want.count("\n") - 1)
-        if lines_reject(lines, examples[session[0]].lineno, shown, function):
+        if lines_say_wrong(lines, examples[session[0]].lineno, shown, function):
             rejected.update(session)
         session.clear()
     return rejected
@@ -271,8 +271,8 @@ def _read_lines(question: str, literals: LiteralReader) -> Iterator[Example]:
                 continue
             following = places[number + 1].start() if number + 1 < len(places) else len(line)
             if words["wanted"] or not (
-                is_unwanted(line[: begin.start()], line[words.end() : following])
-                or lines_reject(lines, at, at + 1, literals.function)
+                words_say_wrong(line[: begin.start()], line[words.end() : following])
+                or lines_say_wrong(lines, at, at + 1, literals.function)
             ):
                 yield Example(arguments, result)
 
@@ -290,7 +290,7 @@ def _read_inputs(question: str, head: FunctionHead, literals: LiteralReader) -> 
         for words in _OUTPUT_WORDS:
             if end := re.compile(words, re.IGNORECASE).search(line, begin.end()):
                 inputs, output = line[begin.start() : end.start()], line[end.end() :]
-                if not is_unwanted(line[: end.start()], output):
+                if not words_say_wrong(line[: end.start()], output):
                     yield from _read_pair(inputs, output, question, head.names, literals)
                 break
     for inputs, output in _input_blocks(question, literals):

@@ -50,14 +50,14 @@ _WRONG_BELOW = re.compile(
 _NO_WORDS = re.compile(r"[\s>`~]*(?:python3?|py|text)?\s*\Z")
 
 
-def is_unwanted(before: str, behind: str) -> bool:
+def words_say_wrong(before: str, behind: str) -> bool:
     """Whether the words around an example say that the result is not the right one."""
     return bool(
         _UNWANTED_BEFORE.search(before[-_CONTEXT:]) or _UNWANTED_BEHIND.search(behind[:_CONTEXT])
     )
 
 
-def lines_reject(lines: Sequence[str], first: int, end: int, function: str) -> bool:
+def lines_say_wrong(lines: Sequence[str], first: int, end: int, function: str) -> bool:
     """
     Whether the words above the lines from *first* to *end*, or those below, say so; a line with
     another call of *function* speaks of that.

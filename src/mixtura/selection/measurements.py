@@ -282,7 +282,7 @@ class Evaluator:
         self._count_verdict_calls()
         # A verdict that the cap refused is no tie. What was judged by now is in the journal.
         if any(
-            isinstance(game.error, BudgetExceededError) for one in judgements for game in one.games
+            isinstance(call.error, BudgetExceededError) for one in judgements for call in one.calls
         ):
             raise SelectionCapError(f"the cap of ${self._terms.max_cost:g} is used up")
         preferences = dict(zip(pairs, (one.mean_preference for one in judgements), strict=True))

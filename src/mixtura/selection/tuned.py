@@ -83,16 +83,16 @@ class TuneResult:
         return self.proof.holds
 
     @property
-    def written_plan(self) -> MixtureSpec:
+    def plan_to_write(self) -> MixtureSpec:
         """The mixture where its proof holds, else the best member alone."""
         if self.is_mixture:
             return self.chosen
         return MixtureSpec(self.best_member, (), self.best_member, sampling=PROPOSER_SAMPLING)
 
     @property
-    def written_models(self) -> list[str]:
+    def models_to_write(self) -> list[str]:
         """The models that the preset names."""
-        return sorted(self.written_plan.member_names())
+        return sorted(self.plan_to_write.member_names())
 
     def proof_lines(self) -> list[str]:
         """What was found, a sentence a line."""
@@ -180,13 +180,13 @@ class TuneResult:
     def preset_table(self, name: str) -> str:
         """The table for a configuration file."""
         kind = "a mixture" if self.is_mixture else "the single model"
-        return preset.plan_table(name, self.written_plan, [kind, *self.proof_lines()])
+        return preset.plan_table(name, self.plan_to_write, [kind, *self.proof_lines()])
 
     def to_json(self) -> dict[str, Any]:
         """The same as plain data."""
         proof = self.proof
         return {
-            "written": self.written_plan.name,
+            "written": self.plan_to_write.name,
             "is_mixture": self.is_mixture,
             "best_member": self.best_member,
             "difference": proof.difference,

@@ -61,7 +61,7 @@ QuotaMaker = Callable[[str, float], Quota]
 """Makes a quota of so much a minute; the text is what it counts, the same in every process."""
 
 
-def count_quota_here(_: str, a_minute: float) -> Quota:
+def create_local_quota(_: str, a_minute: float) -> Quota:
     """A quota of this process alone."""
     return MinuteQuota(a_minute, time.monotonic)
 
@@ -80,7 +80,7 @@ class ApiClient:
         name: str,
         table: KeyTable | None,
         caps: Sequence[SpendingCap] = (),
-        make_quota: QuotaMaker = count_quota_here,
+        make_quota: QuotaMaker = create_local_quota,
         *,
         default: str = "default",
     ) -> None:
@@ -169,7 +169,7 @@ class Authenticator:
         redactor: Redactor = NO_SECRETS,
         *,
         default: str = "default",
-        make_quota: QuotaMaker = count_quota_here,
+        make_quota: QuotaMaker = create_local_quota,
     ) -> None:
         """*default*: what `default` stands for; *make_quota*: where a key's calls are counted."""
         self._redactor = redactor

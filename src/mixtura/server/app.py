@@ -20,7 +20,7 @@ from mixtura.core.logs import install_log_redaction
 from mixtura.core.redaction import use_redactor
 from mixtura.core.trace_context import use_caller_trace
 from mixtura.server import metrics, openapi, web_api
-from mixtura.server.access import Authenticator, QuotaMaker, count_quota_here
+from mixtura.server.access import Authenticator, QuotaMaker, create_local_quota
 from mixtura.server.access_log import AccessLogMiddleware
 from mixtura.server.apis.base import ApiError, ServedApi
 from mixtura.server.apis.hosted_tools import LEFT_OUT_HEADER
@@ -42,7 +42,7 @@ from mixtura.server.served_apis import (
     served_paths,
 )
 from mixtura.server.service import Service
-from mixtura.server.token_counts import count_messages_tokens, count_responses_tokens
+from mixtura.server.token_counts import handle_messages_token_count, handle_responses_token_count
 from mixtura.server.unsupported_routes import (
     MODELS,
     MODELS_AND_BATCHES,
@@ -63,7 +63,7 @@ def make_app(
     deadline: float | None = None,
     access_log: bool = False,
     log_content: bool = False,
-    make_quota: QuotaMaker = count_quota_here,
+    make_quota: QuotaMaker = create_local_quota,
 ) -> Starlette:
     """
     The server as an ASGI application.
@@ -119,8 +119,8 @@ def _build_routes(service: Service) -> list[Route]:
 
     return [
         *(Route(d.path, ApiEndpoint(service, d), methods=["POST"]) for d in served_apis()),
-        make_route("/v1/messages/count_tokens", count_messages_tokens, "POST"),
-        make_route("/v1/responses/input_tokens", count_responses_tokens, "POST"),
+        make_route("/v1/messages/count_tokens", handle_messages_token_count, "POST"),
+        make_route("/v1/responses/input_tokens", handle_responses_token_count, "POST"),
         make_route("/v1/responses/{id}", handle_stored_response, "GET", "DELETE"),
         make_route("/v1/responses/{id}/input_items", list_input_items),
         make_route("/v1/files", handle_files, "GET", "POST"),

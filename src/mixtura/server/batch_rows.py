@@ -52,7 +52,7 @@ def read_call(endpoint: str, row: Mapping[str, Any]) -> ApiCall:
     ApiError for what a live request may not say either, or what no batch has.
     """
     if (api := _APIS.get(endpoint)) is None:
-        call = _CHAT.parse_fields(dict(row["body"]))
+        call = _CHAT.parse_decoded_request(dict(row["body"]))
     else:
         call = api.parse_request(msgspec.json.encode(row["body"]))
     if not isinstance(call, ApiCall):

@@ -135,12 +135,12 @@ class BatchRun:
         self._ends_as = self._ends_as or status
         self._drain()
 
-    def leave(self) -> None:
+    def stop_for_restart(self) -> None:
         """Begin no further call: the next process goes on."""
         self.ended = True
         self._drain()
 
-    async def fail_for(self, why: str) -> None:
+    async def record_failure(self, why: str) -> None:
         """Write down that it has failed. Raises StoreError."""
         said = {"code": "batch_failed", "line": None, "message": to_one_line(why), "param": None}
         await self._change(with_mistakes(self._body, [said]))

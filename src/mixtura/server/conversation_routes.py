@@ -122,7 +122,7 @@ async def _export_json(service: Service, request: Request) -> Response:
 
 def _encode_with_runs(service: Service, found: Record) -> Iterator[bytes]:
     """
-    The conversation with the whole records of its runs in place of what a glance shows, one in
+    The conversation with the whole records of its runs in place of their views, one in
     memory at a time.
     """
     head = large_json.encode({**found, "turns": []}).removesuffix(b"]}")

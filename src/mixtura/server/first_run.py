@@ -73,9 +73,9 @@ class StarterDownload:
                 return
             self._state, self._error, self._done = "running", None, 0
         # A server that is told to end does not wait for gigabytes: what came is kept.
-        threading.Thread(target=self._bring_models, name="starter-download", daemon=True).start()
+        threading.Thread(target=self._download_models, name="starter-download", daemon=True).start()
 
-    def _bring_models(self) -> None:
+    def _download_models(self) -> None:
         models = starter_models()
         folder = self._config.models_folder
         try:
@@ -83,7 +83,7 @@ class StarterDownload:
             self._total, before = sum(sizes), 0
             for model, size in zip(models, sizes, strict=True):
                 self._label = model.title
-                self._bring_model(model, before, size)
+                self._download_model(model, before, size)
                 before += size
         except ConfigError as error:
             self._error, self._state = to_one_line(error), "failed"
@@ -93,7 +93,7 @@ class StarterDownload:
             self._done, self._state = self._total, "done"
             self._when_done()
 
-    def _bring_model(self, model: KnownModel, before: int, size: int) -> None:
+    def _download_model(self, model: KnownModel, before: int, size: int) -> None:
         def report(done: int, whole: int | None) -> None:
             here_already = max((whole or size) - size, 0)
             self._done = before + min(max(done - here_already, 0), size)

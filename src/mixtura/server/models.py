@@ -15,7 +15,7 @@ from mixtura.config.config import Config
 from mixtura.config.plan import MixtureSpec
 from mixtura.core.errors import ConfigError
 from mixtura.core.model import get_model_info
-from mixtura.engine.context_windows import conversation_window
+from mixtura.engine.conversation_window import conversation_window
 from mixtura.server.access import ApiClient
 from mixtura.server.apis.base import ApiError
 from mixtura.server.json_responses import json_response

@@ -10,7 +10,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from mixtura.billing.forecast import worst_case_spend
-from mixtura.config.past_reports import PastReport, has_report, make_report, prepare_report
+from mixtura.config.agreement_reports import (
+    PlannedReport,
+    has_agreement_report,
+    make_agreement_report,
+    prepare_agreement_report,
+)
 from mixtura.core.errors import ConfigError, MixturaError
 from mixtura.core.types import ask
 from mixtura.server.access import ApiClient
@@ -55,7 +60,7 @@ async def report_agreement(service: Service, request: Request, run: Record) -> R
     several proposals, or whose report is being made.
     """
     wish = await _read_body(service, request, ReportRequest)
-    if has_report(run):
+    if has_agreement_report(run):
         known: dict[str, Any] = {
             "calls": 0,
             "max_cost_usd": 0.0,
@@ -68,7 +73,7 @@ async def report_agreement(service: Service, request: Request, run: Record) -> R
     client = service.authenticator.authenticate_request(request.scope)
     _require_team_access(service, client, run)
     try:
-        report = await prepare_report(service.config, run, caps=client.caps)
+        report = await prepare_agreement_report(service.config, run, caps=client.caps)
     except ConfigError as error:
         raise ApiError(409, str(error), code="not_possible_now") from None
     except MixturaError as error:
@@ -81,7 +86,7 @@ async def report_agreement(service: Service, request: Request, run: Record) -> R
     _under_way.add(run["id"])
     try:
         async with service.runner.hold_turn(client.name):
-            whole = await make_report(service.config, run, report)
+            whole = await make_agreement_report(service.config, run, report)
     except MixturaError as error:
         raise api_error_for(error) from None
     finally:
@@ -108,7 +113,7 @@ def _agreement_json(run: Record) -> dict[str, Any]:
     return {"agreement": run["agreement"], "cost_usd": run["cost_usd"]}
 
 
-def _price_json(service: Service, report: PastReport) -> dict[str, Any]:
+def _price_json(service: Service, report: PlannedReport) -> dict[str, Any]:
     worst, unknown = worst_case_spend(report.calls, service.config.usage_cost)
     return {
         "by": report.by,

@@ -139,7 +139,7 @@ class ServedBatches:
             self._looking.cancel()
             await asyncio.wait([self._looking])
         for run, _ in self._running.values():
-            run.leave()
+            run.stop_for_restart()
         tasks = [task for _, task in self._running.values()]
         if tasks:
             await asyncio.wait(tasks, timeout=LEAVE_SECONDS)
@@ -215,7 +215,7 @@ class ServedBatches:
         self._not_before[run.id] = time.monotonic() + RETRY_SECONDS
         if run.began_expired or self._faults[run.id] >= MAX_FAULTS:
             try:
-                await run.fail_for(why)
+                await run.record_failure(why)
             except ConfigError as error:
                 _LOG.warning("the batch %s waits: %s", run.id, to_one_line(error))
                 return

@@ -17,7 +17,7 @@ from mixtura.core.model import get_model_info
 from mixtura.core.text import to_one_line
 from mixtura.core.types import Completion, Json, Request
 from mixtura.engine.background_work import estimate_request_bytes, run_in_thread_if_large
-from mixtura.engine.context_windows import conversation_window
+from mixtura.engine.conversation_window import conversation_window
 from mixtura.server.access import ApiClient, Authenticator
 from mixtura.server.apis.base import ApiCall, ServedApi
 from mixtura.server.call_models import CallModels

@@ -21,20 +21,20 @@ UNLIMITED_TOKENS = 2**31 - 1
 """Stands for an answer's tokens where no answer is asked for."""
 
 
-async def count_messages_tokens(service: Service, request: HttpRequest) -> Response:
+async def handle_messages_token_count(service: Service, request: HttpRequest) -> Response:
     """
     ``POST /v1/messages/count_tokens``: a body of messages that is not answered. Raises ApiError as
     the API's calls do.
     """
     raw, size = await _read_body(service, request)
     read = await run_in_thread_if_large(
-        size, anthropic_messages_request.call_from_data, raw | _COUNT_ONLY_FIELDS
+        size, anthropic_messages_request.parse_decoded_request, raw | _COUNT_ONLY_FIELDS
     )
     tokens = await _count_tokens(service, request, read)
     return json_response({"input_tokens": tokens})
 
 
-async def count_responses_tokens(service: Service, request: HttpRequest) -> Response:
+async def handle_responses_token_count(service: Service, request: HttpRequest) -> Response:
     """
     ``POST /v1/responses/input_tokens``: a body of responses, all of it optional. Raises ApiError as
     the API's calls do.
@@ -43,7 +43,7 @@ async def count_responses_tokens(service: Service, request: HttpRequest) -> Resp
     # null means left out here: every field of this body is optional.
     given = {name: value for name, value in raw.items() if value is not None}
     body = {"model": DEFAULT_NAME, "input": ""} | given | {"stream": False, "store": False}
-    read = await run_in_thread_if_large(size, openai_responses_request.call_from_data, body)
+    read = await run_in_thread_if_large(size, openai_responses_request.parse_decoded_request, body)
     tokens = await _count_tokens(service, request, read)
     return json_response({"object": "response.input_tokens", "input_tokens": tokens})
 

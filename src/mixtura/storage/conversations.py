@@ -29,7 +29,7 @@ from mixtura.storage.turns import (
     UNFINISHED_ERROR,
     TurnPlace,
     fold_words,
-    read_glance,
+    read_turn_view,
 )
 
 MAX_TITLE_CHARS = 200
@@ -87,7 +87,7 @@ class ConversationStore:
 
     def get_conversation(self, name: str, *, who: str | None = None) -> Record | None:
         """
-        The conversation of that id, or of the run of that id, with all its runs at a glance in
+        The conversation of that id, or of the run of that id, with the views of all its runs in
         the order of their beginnings; None where there is none.
         """
         with self._store.read_transaction() as db:
@@ -103,7 +103,9 @@ class ConversationStore:
             dead = db.find_dead_processes({r.owner for r in runs if r.state == "running"})
             if missing := [run.id for run in runs if run.id not in seen]:
                 seen |= {row.run: row.glance for row in read_turns_from_bodies(db, missing)}
-        turns = [_glance_of(run, seen.get(run.id), dead) | chosen.get(run.id, {}) for run in runs]
+        turns = [
+            _turn_view_of(run, seen.get(run.id), dead) | chosen.get(run.id, {}) for run in runs
+        ]
         main = next((run for run in runs if not run.beside), runs[0])
         return {
             "id": conversation,
@@ -210,8 +212,8 @@ def _list_entry(
     }
 
 
-def _glance_of(run: RunSummary, packed: Any, dead: set[str]) -> Record:
-    seen = read_glance(packed, run.id) if packed is not None else None
+def _turn_view_of(run: RunSummary, packed: Any, dead: set[str]) -> Record:
+    seen = read_turn_view(packed, run.id) if packed is not None else None
     if seen is None:
         return {"id": run.id, "state": "damaged", "error": DAMAGED_TEXT, "previous": None,
                 "beside": run.beside or None, "started": format_timestamp(run.started)}  # fmt: skip

@@ -70,7 +70,7 @@ class ResponseStore(BoundedRecords):
             return None
         return PackedResponse(record["id"], record["who"], record["previous"], len(body), packed)
 
-    def write_batch(self, packed: Sequence[PackedResponse], /) -> bool:
+    def write_records(self, packed: Sequence[PackedResponse], /) -> bool:
         """Write them in one transaction; whether that was done, and if not, it is told."""
         try:
             with self._store.transaction(alone="responses") as db:

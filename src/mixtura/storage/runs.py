@@ -88,7 +88,7 @@ class RunStore(BoundedRecords):
     def save_run(self, record: Mapping[str, Any], redactor: Redactor = NO_SECRETS) -> bool:
         """Keep it, if runs are kept and it can be done; whether it was."""
         packed = self.pack_record(record, redactor) if self.keeps else None
-        return packed is not None and self.write_batch([packed])
+        return packed is not None and self.write_records([packed])
 
     def record_start(self, record: Mapping[str, Any], redactor: Redactor = NO_SECRETS) -> None:
         """Note that a run has begun, if that can be done soon: one without an end is unfinished."""
@@ -109,7 +109,7 @@ class RunStore(BoundedRecords):
             return None
         return PackedRun(_run_row(safe), body, build_turn_row(safe))
 
-    def write_batch(self, runs: Sequence[PackedRun]) -> bool:
+    def write_records(self, runs: Sequence[PackedRun]) -> bool:
         """Write them in one transaction; whether that was done, and if not, it is told."""
         try:
             self._write_runs(runs)

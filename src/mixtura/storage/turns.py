@@ -1,4 +1,4 @@
-"""A run as a turn of a conversation: where it stands, its words, what is seen of it at a glance."""
+"""A run as a turn of a conversation: where it stands, its words, and what is shown of it there."""
 
 from __future__ import annotations
 
@@ -53,6 +53,7 @@ class TurnRow(NamedTuple):
     beside: str
     words: str
     glance: bytes
+    """What `build_turn_view` makes of the run, compressed."""
 
 
 TURN_COLUMNS = ", ".join(TurnRow._fields)
@@ -60,7 +61,7 @@ TURN_COLUMNS = ", ".join(TurnRow._fields)
 
 def build_turn_row(run: Record) -> TurnRow:
     """The row of a run as it is kept, without a secret in it."""
-    seen = build_glance(run)
+    seen = build_turn_view(run)
     words = _searched_words(seen)
     return TurnRow(
         run["id"],
@@ -72,7 +73,7 @@ def build_turn_row(run: Record) -> TurnRow:
     )
 
 
-def build_glance(run: Record) -> Record:
+def build_turn_view(run: Record) -> Record:
     """
     What a conversation shows of a run: question, answer, who took part and how it ended.
 
@@ -103,7 +104,7 @@ def build_glance(run: Record) -> Record:
         "agreement": run.get("agreement"),
         "confidence": run.get("confidence"),
         "asked_calls": sum(1 for _ in iter_leaf_calls(run["calls"])),
-        "calls": [_glance_at_call(row) for row in run["calls"]],
+        "calls": [_call_view(row) for row in run["calls"]],
     }
 
 
@@ -117,8 +118,8 @@ def unpack_run(body: Any, run: str) -> Record:
     return whole
 
 
-def read_glance(packed: Any, run: str) -> Record | None:
-    """A glance as it was written; None where it is damaged or another run's."""
+def read_turn_view(packed: Any, run: str) -> Record | None:
+    """A turn's view as it was written; None where it is damaged or another run's."""
     try:
         seen: Record = large_json.decode(zlib.decompress(packed))
         return seen if seen["id"] == run else None
@@ -143,7 +144,7 @@ def _part_or_note(part: Record) -> Record:
 
 
 def question_text(seen: Mapping[str, Any]) -> str:
-    """The question of a run seen at a glance, attached files and all."""
+    """The question in a turn's view, attached files and all."""
     message = seen["message"]
     return message_from_json(message).text if message else ""
 
@@ -167,7 +168,7 @@ def _searched_words(seen: Record) -> str:
     return whole.casefold().replace("\0", "")
 
 
-def _glance_at_call(row: Record) -> Record:
+def _call_view(row: Record) -> Record:
     ended = "done" if row["completion"] else "stopped"
     return {
         "role": row["role"],

@@ -16,7 +16,7 @@ from mixtura.storage.run_record import Record
 MAX_RECORDS = 1000
 MAX_BYTES = 32 * 1024**2
 """What may wait to be written; a record beyond it is dropped, and counted."""
-MAX_BATCH = 64
+MAX_TOGETHER = 64
 """Records of one transaction."""
 PAUSE_SECONDS = 0.1
 """Seconds between two transactions: what comes meanwhile is written together."""
@@ -29,7 +29,7 @@ class RecordStore(Protocol):
         """A record as it is written; None where it is too large, and that is told."""
         ...
 
-    def write_batch(self, packed: Sequence[Any], /) -> bool:
+    def write_records(self, packed: Sequence[Any], /) -> bool:
         """Write all in one transaction; whether that was done, and if not, it is told."""
         ...
 
@@ -48,7 +48,7 @@ class _QueuedRecord(NamedTuple):
 
 class StoreWriter:
     """
-    Writes records into *book* without holding up whoever made them.
+    Writes records into *store* without holding up whoever made them.
 
     At most *most_records* wait, and at most *most_bytes* by the sizes that are told. What a store
     does not take is dropped; ``dropped`` counts by reason: ``queue_full``, ``store``.
@@ -56,13 +56,13 @@ class StoreWriter:
 
     def __init__(
         self,
-        book: RecordStore,
+        store: RecordStore,
         *,
         most_records: int = MAX_RECORDS,
         most_bytes: int = MAX_BYTES,
         pause: float = PAUSE_SECONDS,
     ) -> None:
-        self._book = book
+        self._store = store
         self._most_records = most_records
         self._most_bytes = most_bytes
         self._pause = pause
@@ -142,21 +142,21 @@ class StoreWriter:
             self.bytes += one.size
             if self._thread is None:
                 self._thread = threading.Thread(
-                    target=self._write_batches, name="mixtura-writes", daemon=True
+                    target=self._write_queue, name="mixtura-writes", daemon=True
                 )
                 self._thread.start()
             self._changed.notify_all()
             return True
 
-    def _write_batches(self) -> None:
-        while batch := self._next_batch():
-            kept = self._pack_batch(batch)
-            done = bool(kept) and self._book.write_batch([packed for packed, _ in kept])
+    def _write_queue(self) -> None:
+        while records := self._next_records():
+            kept = self._pack_records(records)
+            done = bool(kept) and self._store.write_records([packed for packed, _ in kept])
             lost = sum(not begins for _, begins in kept) if not done else 0
             with self._changed:
                 self.written += sum(not begins for _, begins in kept) - lost
                 self.dropped["store"] += lost
-                self.bytes -= sum(one.size for one in batch)
+                self.bytes -= sum(one.size for one in records)
                 self._writing = 0
                 self._last = time.monotonic()
                 if self._closed and not done and kept:  # it would wait for the store each time
@@ -164,31 +164,31 @@ class StoreWriter:
                     self._queue.clear()
                 self._changed.notify_all()
 
-    def _next_batch(self) -> list[_QueuedRecord]:
+    def _next_records(self) -> list[_QueuedRecord]:
         """What is to be written together; nothing when it is all over."""
         with self._changed:
             self._changed.wait_for(lambda: self._queue or self._closed)
             until = self._last + self._pause
             self._changed.wait_for(
-                lambda: self._hurry or self._closed or len(self._queue) >= MAX_BATCH,
+                lambda: self._hurry or self._closed or len(self._queue) >= MAX_TOGETHER,
                 max(until - time.monotonic(), 0.0),
             )
-            batch = [self._queue.popleft() for _ in range(min(len(self._queue), MAX_BATCH))]
-            self._writing = len(batch)
-            return batch
+            records = [self._queue.popleft() for _ in range(min(len(self._queue), MAX_TOGETHER))]
+            self._writing = len(records)
+            return records
 
-    def _pack_batch(self, batch: list[_QueuedRecord]) -> list[tuple[Any, bool]]:
+    def _pack_records(self, records: list[_QueuedRecord]) -> list[tuple[Any, bool]]:
         """As they are written; of a run that is over not that it had begun."""
-        over = {one.id for one in batch if not one.begins}
+        over = {one.id for one in records if not one.begins}
         kept: list[tuple[Any, bool]] = []
-        for one in batch:
+        for one in records:
             if one.begins and one.id in over:
                 continue
             try:
                 with collection_paused() if one.size >= LARGE_BYTES else nullcontext():
-                    packed = self._book.pack_record(one.make(), one.redactor)
+                    packed = self._store.pack_record(one.make(), one.redactor)
             except Exception as error:  # noqa: BLE001 - one record that cannot be told loses no other
-                self._book.report_problem(f"{type(error).__name__}: {error}")
+                self._store.report_problem(f"{type(error).__name__}: {error}")
                 packed = None
             if packed is not None:
                 kept.append((packed, one.begins))

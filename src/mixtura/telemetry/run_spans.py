@@ -23,7 +23,7 @@ from mixtura.core.events import (
 )
 from mixtura.core.model import Model, Wrapper
 from mixtura.core.roles import iterate_models
-from mixtura.core.trace_context import caller_trace, send_trace_on, use_sent_trace
+from mixtura.core.trace_context import caller_trace, set_sent_trace, use_sent_trace
 from mixtura.core.types import Completion, Request, Usage, sum_usage
 from mixtura.models.wrappers.private_items import Pseudonymized
 from mixtura.privacy.hidden_request import HiddenRequest
@@ -159,7 +159,7 @@ class RunSpans:
         if call := self._open.pop(at, None):
             self._end_call(call, answer, error)
             above = self._open.get(at[:-1]) or self._root
-            send_trace_on(self._instruments.trace_parent(above.span))
+            set_sent_trace(self._instruments.trace_parent(above.span))
 
     def _start_call(self, event: CallStarted) -> None:
         above = self._open.get(event.at[:-1]) or self._root
@@ -174,7 +174,7 @@ class RunSpans:
         )  # fmt: skip
         self._open[event.at] = _OpenCall(span, event.model, provider, event.ledger)
         # A call is announced by the task that makes it: what it sends on is its own span.
-        send_trace_on(self._instruments.trace_parent(span))
+        set_sent_trace(self._instruments.trace_parent(span))
 
     def _end_call(
         self,

@@ -21,7 +21,7 @@ MAX_ROWS = 10
 
 def render_tuning(found: TuneResult) -> RenderableType:
     """All of it, what is written first."""
-    name = to_one_line(found.written_plan.name)
+    name = to_one_line(found.plan_to_write.name)
     kind = "" if found.is_mixture else " alone: no mixture is proved"
     parts: list[RenderableType] = [Text(f"{name}{kind}", "bold")]
     parts += [indent_line(line) for line in found.proof_lines()]

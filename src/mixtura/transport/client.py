@@ -14,7 +14,6 @@ from mixtura.core.errors import MalformedError, ModelError, RejectedError, Timed
 from mixtura.core.json_text import decode_json
 from mixtura.core.redaction import Redactor, register_secrets
 from mixtura.engine.background_work import run_in_thread_if_large
-from mixtura.protocols.errors.retry_after import parse_retry_after
 from mixtura.protocols.sse import EventTooLargeError, SseParser, split_json_lines
 from mixtura.transport.timeouts import CallTimeouts, RequestTimer
 from mixtura.transport.upstream_errors import error_from_response, error_from_stream
@@ -35,7 +34,6 @@ __all__ = [
     "error_from_response",
     "error_from_stream",
     "get_json",
-    "parse_retry_after",
     "post_stream",
     "probe_json",
 ]  # fmt: skip

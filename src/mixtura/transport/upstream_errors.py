@@ -268,4 +268,4 @@ _STATUS_BY_NUMBER: Mapping[int, int] = {
 }  # fmt: skip
 """Codes of providers that are no statuses: of an empty balance, of calls that come too fast."""
 
-__all__ = ["OUTPUT_NAMES", "error_from_response", "error_from_stream", "parse_retry_after"]
+__all__ = ["OUTPUT_NAMES", "error_from_response", "error_from_stream"]

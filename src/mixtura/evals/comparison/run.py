@@ -157,8 +157,8 @@ class _ComparisonRunner:
     @property
     def capped_requests(self) -> int:
         """Answers and verdicts that were not asked for because of the cap."""
-        verdicts = (game for one in self._judgements.values() for game in one.games)
-        refused = sum(isinstance(game.error, BudgetExceededError) for game in verdicts)
+        verdicts = (call for one in self._judgements.values() for call in one.calls)
+        refused = sum(isinstance(call.error, BudgetExceededError) for call in verdicts)
         return self._capped_answers + refused
 
     @property

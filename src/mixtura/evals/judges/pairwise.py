@@ -113,25 +113,25 @@ class JudgeCall:
 class PairJudgement:
     """Every reading of a pair."""
 
-    games: tuple[JudgeCall, ...]
+    calls: tuple[JudgeCall, ...]
 
     @property
     def mean_preference(self) -> float | None:
         """For the first answer, 0 to 1, the mean of the orders; None where one is missing."""
-        preferences = [game.preference for game in self.games if game.preference is not None]
+        preferences = [call.preference for call in self.calls if call.preference is not None]
         return (
             sum(preferences) / len(preferences)
-            if preferences and len(preferences) == len(self.games)
+            if preferences and len(preferences) == len(self.calls)
             else None
         )
 
     @property
     def all_charges(self) -> tuple[Charge, ...]:
-        return tuple(charge for game in self.games for charge in game.charges)
+        return tuple(charge for call in self.calls for charge in call.charges)
 
     @property
     def missing_reason(self) -> str:
-        return next((game.missing_reason for game in self.games if game.missing_reason), "")
+        return next((call.missing_reason for call in self.calls if call.missing_reason), "")
 
 
 def judge_request(pair: AnswerPair, sampling: Sampling = GREEDY_SAMPLING) -> Request:
@@ -175,7 +175,7 @@ async def judge_pair(
     What *judge* says of *pair* in each of *orders*.
 
     A judge that fails, has no room left in its budget, or gives no verdict when it is asked
-    twice leaves a game without one, which says why; nothing takes its place.
+    twice leaves a call without a verdict, which says why; nothing takes its place.
     """
     return PairJudgement(
         tuple([await _judge_in_order(judge, pair, swapped, judge_format) for swapped in orders])
@@ -250,6 +250,6 @@ class PositionPreferences(NamedTuple):
 
 def preferences_by_position(judgements: Sequence[PairJudgement]) -> PositionPreferences:
     """The pairs that were judged in both orders, as ``judges.position_bias`` takes them."""
-    rows = [{game.swapped: game.preference for game in one.games} for one in judgements]
+    rows = [{call.swapped: call.preference for call in one.calls} for one in judgements]
     both = [row for row in rows if len(row) == len(BOTH_ORDERS)]
     return PositionPreferences([row[AS_GIVEN] for row in both], [row[SWAPPED] for row in both])

@@ -156,12 +156,12 @@ def preferred(template: str | None = None, seed: int = 0) -> Scorer:
             reply = await ask_preference(GraderModel(), request)
         first = reply.first
         ours = 1 - first if swapped and first is not None else first
-        game = JudgeCall(swapped, ours, reply.reply)
-        turn = JudgedTurn(PairJudgement((game,)), len(pair.first), len(pair.second))
+        call = JudgeCall(swapped, ours, reply.reply)
+        turn = JudgedTurn(PairJudgement((call,)), len(pair.first), len(pair.second))
         about = {"turns": judged_pairs.turns_to_dicts([turn]), "how": reply.how, "template": whose}
         if ours is None:
             return Score.unscored(
-                explanation=game.missing_reason, answer=pair.first, metadata=about
+                explanation=call.missing_reason, answer=pair.first, metadata=about
             )
         return Score(value=ours, answer=pair.first, explanation=reply.reply, metadata=about)
 

@@ -157,7 +157,7 @@ def two_games() -> Scorer:
                 AnswerPair(state.input_text, answer, beside),
                 judge_format=ARENA_JUDGE_FORMAT,
             )
-            raise_judge_errors(judgement.games)
+            raise_judge_errors(judgement.calls)
         turn = JudgedTurn(judgement, len(answer), len(beside))
         styles = style.style_difference(style.measure_style(answer), style.measure_style(beside))
         about = {"turns": judged_pairs.turns_to_dicts([turn]), "styles": styles}
@@ -165,9 +165,9 @@ def two_games() -> Scorer:
             return Score.unscored(
                 explanation=judgement.missing_reason, answer=answer, metadata=about
             )
-        won, weight = zip(*map(_weighted_outcome, judgement.games), strict=True)
+        won, weight = zip(*map(_weighted_outcome, judgement.calls), strict=True)
         share = sum(a * b for a, b in zip(won, weight, strict=True)) / sum(weight)
-        replies = "\n\n".join(game.reply for game in judgement.games)
+        replies = "\n\n".join(game.reply for game in judgement.calls)
         return Score(value=share, answer=answer, explanation=replies, metadata=about)
 
     return score
@@ -266,7 +266,7 @@ def collect_findings(samples: Sequence[EvalSample], side: JudgeContext) -> Findi
             for turn in judged_pairs.read_turns(sample):
                 rows += [
                     (names[str(sample.id)], *_weighted_outcome(g), styles)
-                    for g in turn.judgement.games
+                    for g in turn.judgement.calls
                 ]
     figures: dict[str, float] = {}
     if rows:

@@ -105,13 +105,13 @@ def judging_scope() -> Generator[None]:
         inspect_provider.notify_done(JUDGED_MARK, failed=failed)
 
 
-def raise_judge_errors(games: tuple[JudgeCall, ...]) -> None:
+def raise_judge_errors(calls: tuple[JudgeCall, ...]) -> None:
     """
     Raises MixturaError where a judge's call failed.
 
     The sample has failed with it, and is asked again when the evaluation goes on. A judge that gave
     no verdict has answered; it is not asked again.
     """
-    for game in games:
-        if game.error is not None:
-            raise game.error
+    for call in calls:
+        if call.error is not None:
+            raise call.error

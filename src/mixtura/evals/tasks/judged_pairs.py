@@ -40,7 +40,7 @@ class JudgedTurn(NamedTuple):
     @property
     def consistent_verdict(self) -> float | None:
         """The verdict that all orders share, 1, 0 or 0.5; those that differ are a tie."""
-        verdicts = {game.verdict for game in self.judgement.games}
+        verdicts = {call.verdict for call in self.judgement.calls}
         if None in verdicts:
             return None
         return _WORTH[verdicts.pop()] if len(verdicts) == 1 else 0.5
@@ -51,8 +51,8 @@ def turns_to_dicts(turns: Sequence[JudgedTurn]) -> list[dict[str, Any]]:
     return [
         {
             "games": [
-                {"swapped": game.swapped, "preference": game.preference, "reply": game.reply}
-                for game in turn.judgement.games
+                {"swapped": call.swapped, "preference": call.preference, "reply": call.reply}
+                for call in turn.judgement.calls
             ],
             "lengths": [turn.length, turn.other_length],
         }
@@ -64,7 +64,7 @@ def read_turns(sample: EvalSample) -> list[JudgedTurn]:
     """The same, read back; nothing where the sample failed."""
     return [
         JudgedTurn(
-            PairJudgement(tuple(JudgeCall(**game) for game in row["games"])), *row["lengths"]
+            PairJudgement(tuple(JudgeCall(**call) for call in row["games"])), *row["lengths"]
         )
         for row in score_metadata(sample).get("turns", ())
     ]
@@ -95,10 +95,10 @@ def _position_bias(turns: Sequence[JudgedTurn]) -> bias.PositionBias | None:
 def _first_place_preferences(turns: Sequence[JudgedTurn]) -> Iterator[OptionalScore]:
     """The preference for whatever stood first, of pairs that were judged in one order."""
     for turn in turns:
-        if len(turn.judgement.games) == 1:
-            (game,) = turn.judgement.games
-            preference = game.preference
-            yield preference if preference is None or not game.swapped else 1 - preference
+        if len(turn.judgement.calls) == 1:
+            (call,) = turn.judgement.calls
+            preference = call.preference
+            yield preference if preference is None or not call.swapped else 1 - preference
 
 
 def _length_bias(
@@ -124,6 +124,6 @@ def _judge_labels(samples: Sequence[EvalSample]) -> dict[str, str | None]:
     for sample in samples:
         for number, turn in enumerate(read_turns(sample), 1):
             preference = turn.judgement.mean_preference
-            game = JudgeCall(AS_GIVEN, preference)
-            labels.setdefault(f"{sample.id}/{number}", _LABEL[game.verdict])
+            call = JudgeCall(AS_GIVEN, preference)
+            labels.setdefault(f"{sample.id}/{number}", _LABEL[call.verdict])
     return labels

@@ -213,7 +213,7 @@ def compared_turns() -> Scorer:
         with judging_scope():
             for number in range(len(about["answers"])):
                 judgement = await pairwise.judge_pair(GraderModel(), _turn_pair(about, number))
-                raise_judge_errors(judgement.games)
+                raise_judge_errors(judgement.calls)
                 lengths = (len(about[side][number]) for side in ("answers", "beside"))
                 turns.append(JudgedTurn(judgement, *lengths))
         about_turns = {"turns": judged_pairs.turns_to_dicts(turns), "category": about["category"]}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mixtura.billing.forecast import ExpectedCall, forecast_calls
-from mixtura.billing.run_budget import RUN_BUDGET, draw_for_attempt
+from mixtura.billing.run_budget import RUN_BUDGET, reserve_for_attempt
 from mixtura.core.call_ledger import open_ledger
 from mixtura.core.events import Emit
 from mixtura.core.model import Wrapper
@@ -25,8 +25,8 @@ class BudgetedPerAttempt(Wrapper):
     """
 
     async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
-        account = RUN_BUDGET.get()
-        if account is None:
+        budget = RUN_BUDGET.get()
+        if budget is None:
             return await self._model.complete(request, emit)
         most = request.sampling.max_tokens or DEFAULT_ANSWER_TOKENS
         request = replace(request, sampling=replace(request.sampling, max_tokens=most))
@@ -35,9 +35,9 @@ class BudgetedPerAttempt(Wrapper):
                 estimate_request_bytes(request), forecast_calls, self._model, request
             )
         )[0]
-        drawn = await draw_for_attempt(account, self.name, worst.usage)
+        reserved = await reserve_for_attempt(budget, self.name, worst.usage)
         with open_ledger() as ledger:
             try:
                 return ledger.bill_answer(await self._model.complete(request, emit))
             finally:
-                account.release_attempt(drawn, ledger.charges)
+                budget.release_attempt(reserved, ledger.charges)

@@ -58,11 +58,11 @@ class BudgetedPerRun(Wrapper):
 
     async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
         caps = self._caps()
-        account = RunBudget(caps, self._pricer, RUN_BUDGET.get())
-        mixture, left_out = await self._reserve_budget(account, caps, request)
+        budget = RunBudget(caps, self._pricer, RUN_BUDGET.get())
+        mixture, left_out = await self._reserve_budget(budget, caps, request)
         if left_out and emit:
             emit(Notice(self.name, left_out))
-        token = RUN_BUDGET.set(account)
+        token = RUN_BUDGET.set(budget)
         with open_ledger() as ledger:
             try:
                 answer = ledger.bill_answer(await mixture.complete(request, emit))
@@ -72,7 +72,7 @@ class BudgetedPerRun(Wrapper):
                 raise
             finally:
                 RUN_BUDGET.reset(token)
-                account.close(ledger.charges)
+                budget.close(ledger.charges)
         return replace(answer, degraded=(left_out, *answer.degraded)) if left_out else answer
 
     async def check_caps(self, request: Request) -> str:
@@ -81,14 +81,14 @@ class BudgetedPerRun(Wrapper):
         given back. Raises BudgetExceededError, ConfigError and StoreError as an answer does.
         """
         caps = self._caps()
-        account = RunBudget(caps, self._pricer, RUN_BUDGET.get())
+        budget = RunBudget(caps, self._pricer, RUN_BUDGET.get())
         try:
-            return (await self._reserve_budget(account, caps, request))[1]
+            return (await self._reserve_budget(budget, caps, request))[1]
         finally:
-            account.close(())
+            budget.close(())
 
     async def _reserve_budget(
-        self, account: RunBudget, caps: Sequence[SpendingCap], request: Request
+        self, budget: RunBudget, caps: Sequence[SpendingCap], request: Request
     ) -> tuple[Composite, str]:
         """The mixture, or the richest form of it for which there is room."""
         forms = [(self._mixture, "")]
@@ -108,7 +108,7 @@ class BudgetedPerRun(Wrapper):
             )
             if unknown and any(cap.has_dollar_cap for cap in caps):
                 raise unknown_price_error(dict.fromkeys(unknown))
-            full = await retry_while_busy(partial(account.reserve_spend, worst))
+            full = await retry_while_busy(partial(budget.reserve_spend, worst))
             if full is None:
                 return mixture, left_out
             said = said or _refusal_text(next(cap for cap in caps if cap.name == full), worst)

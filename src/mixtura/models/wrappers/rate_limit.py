@@ -32,10 +32,10 @@ MAX_OTHER_MODEL_WAIT = 60.0
 """Seconds that a call to another model waits at most while one model is served after another."""
 SPENT_QUOTA_SECONDS = 300.0
 """Seconds in which a model whose quota is spent is not asked again, where no one says when."""
-FAILURES_BEFORE_REST = 5
-"""Failures in a row after which a model rests (Envoy's outlier detection takes as many)."""
-FIRST_REST, LONGEST_REST = 30.0, 300.0
-"""Seconds of a model's rest: twice as many each time that it fails again right after one."""
+FAILURES_BEFORE_PAUSE = 5
+"""Failures in a row after which a model is paused (Envoy's outlier detection takes as many)."""
+FIRST_PAUSE, LONGEST_PAUSE = 30.0, 300.0
+"""Seconds without requests to a model; doubled each time that it fails again right after them."""
 MAX_REMEMBERED_MODELS = 1000
 """Models of one endpoint whose failures are remembered."""
 
@@ -73,7 +73,7 @@ class RateLimiter:
     A 429 lowers the calls at once and holds everyone back for as long as the upstream
     asks (``quantities.LONGEST_CLOSURE`` at most); answers raise them again, slowly, by one for
     every round of answers. A model whose quota is spent is left alone for a while; one that
-    keeps failing rests, where others can do without it.
+    keeps failing is not asked for a while, where others can do without it.
     """
 
     def __init__(self, limits: RateLimits, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -128,13 +128,13 @@ class _QueuedCall:
 @dataclass(slots=True)
 class _FailureStreak:
     """
-    A model's failures in a row, and its rests after them. Those of one breath count as one:
+    A model's failures in a row, and the pauses after them. Those of one breath count as one:
     many runs at once may meet the same short fault.
     """
 
     failures: int = 0
     last: float = float("-inf")
-    rest: float = 0.0
+    pause: float = 0.0
     until: float = float("-inf")
 
     def record_failure(self, now: float) -> None:
@@ -142,16 +142,16 @@ class _FailureStreak:
             return
         self.last = now
         self.failures += 1
-        if now >= self.until and (self.failures >= FAILURES_BEFORE_REST or self.rest):
-            self.rest = min(2 * self.rest or FIRST_REST, LONGEST_REST)
-            self.until = now + self.rest
+        if now >= self.until and (self.failures >= FAILURES_BEFORE_PAUSE or self.pause):
+            self.pause = min(2 * self.pause or FIRST_PAUSE, LONGEST_PAUSE)
+            self.until = now + self.pause
 
 
 class _SpentQuota(NamedTuple):
-    """A quota that was *found* spent at a time of the clock, and the seconds of its *rest*."""
+    """A quota that was *found* spent at a time of the clock, and the seconds to *wait* then."""
 
     found: float
-    rest: float
+    wait: float
 
 
 @dataclass(slots=True)
@@ -225,9 +225,9 @@ class _LoopState:
         if (spent := self.spent.get(model)) is None:
             return
         ago = self.clock() - spent.found
-        if ago < spent.rest:
-            said = f"its quota was used up {ago:.0f} s ago: no requests for {spent.rest:.0f} s"
-            raise QuotaError(said).with_retry_after(spent.rest - ago)
+        if ago < spent.wait:
+            said = f"its quota was used up {ago:.0f} s ago: no requests for {spent.wait:.0f} s"
+            raise QuotaError(said).with_retry_after(spent.wait - ago)
 
     def _hopeless_wait_error(self, call: _QueuedCall) -> RateLimitedError | None:
         """Why it is no use to wait until the upstream opens again."""
@@ -326,8 +326,8 @@ class _LoopState:
             self.allowed = max(1.0, at_once * CONCURRENCY_DECREASE)
             self.last_decrease = now
 
-    def check_resting(self, model: str, request: Request) -> None:
-        """Raises CircuitOpenError while it rests and others can do without it."""
+    def check_circuit(self, model: str, request: Request) -> None:
+        """Raises CircuitOpenError after repeated failures, where others can do without it."""
         failing = self.failing.get(model)
         if failing is None or (rest := failing.until - self.clock()) <= 0:
             return
@@ -366,7 +366,7 @@ class Limited(Wrapper):
 
     async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
         state = self._limiter.loop_state()
-        state.check_resting(self.name, request)
+        state.check_circuit(self.name, request)
         counts = state.limits.tokens_per_minute is not None
         await state.enter_queue(self.name, _tokens_of_minute(request) if counts else 0)
         try:

@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import replace
 from typing import Any, NamedTuple, Protocol, cast
 
-from mixtura.billing.run_budget import RUN_BUDGET, draw_for_attempt
+from mixtura.billing.run_budget import RUN_BUDGET, reserve_for_attempt
 from mixtura.billing.spending_caps import Spend
 from mixtura.core.call_ledger import open_ledger
 from mixtura.core.errors import MixturaError
@@ -208,15 +208,15 @@ class _SearchTurn:
             opened = self._open_tool()
             self._tool = await opened.__aenter__()
             self._opened = opened
-        account, usage = RUN_BUDGET.get(), Usage(searches=1)
-        drawn = await draw_for_attempt(account, SEARCH_CHARGE, usage) if account else Spend()
+        budget, usage = RUN_BUDGET.get(), Usage(searches=1)
+        reserved = await reserve_for_attempt(budget, SEARCH_CHARGE, usage) if budget else Spend()
         with open_ledger() as ledger:
             try:
                 ledger.record_charge(Charge(SEARCH_CHARGE, usage))
                 return await self._tool.search(query)
             finally:
-                if account:
-                    account.release_attempt(drawn, ledger.charges)
+                if budget:
+                    budget.release_attempt(reserved, ledger.charges)
 
     async def close(self) -> None:
         if self._opened is not None:

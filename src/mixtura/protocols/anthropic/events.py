@@ -98,7 +98,7 @@ def decode_event(data: bytes, *, as_it_is: bool = False) -> MessagesEvent:
         if whole != data and not as_it_is:
             return _mark_halves(decode_event(whole, as_it_is=True), whole, data)
         what = "a messages event"
-        odd = decode_odd_event(data, error, _decoder, what, straighten=_put_in_block)
+        odd = decode_odd_event(data, error, _decoder, what, straighten=_texts_as_blocks)
         return odd or MessagesEvent()
 
 
@@ -122,7 +122,7 @@ def is_error_event(piece: MessagesEvent, data: bytes) -> bool:
     return bool(piece.error) or piece.type == "error" or (not piece.type and is_error_json(data))
 
 
-def _put_in_block(row: JsonObject) -> None:
+def _texts_as_blocks(row: JsonObject) -> None:
     """The content of a whole answer that is a text, or a list with texts, as blocks."""
     content = row.get("content")
     if isinstance(content, str):

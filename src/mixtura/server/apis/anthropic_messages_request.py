@@ -43,10 +43,10 @@ THREAD_UNSUPPORTED_CODE = "thread_unsupported_request"
 
 def parse_messages_request(body: bytes) -> ApiCall:
     """The call that a body makes. Raises ApiError naming the parameter that is wrong."""
-    return call_from_data(decode_body(body))
+    return parse_decoded_request(decode_body(body))
 
 
-def call_from_data(raw: dict[str, Any]) -> ApiCall:
+def parse_decoded_request(raw: dict[str, Any]) -> ApiCall:
     """The call that a decoded body makes. Raises ApiError naming the parameter that is wrong."""
     check_unsupported_parameters(raw, _UNSUPPORTED_PARAMETERS)
     if raw.get("thread"):

@@ -51,9 +51,9 @@ class ChatCompletionsApi:
 
     def parse_request(self, body: bytes) -> ApiCall:
         """The call that a body makes. Raises ApiError naming the parameter that is wrong."""
-        return self.parse_fields(decode_body(body))
+        return self.parse_decoded_request(decode_body(body))
 
-    def parse_fields(self, raw: dict[str, Any]) -> ApiCall:
+    def parse_decoded_request(self, raw: dict[str, Any]) -> ApiCall:
         """The call that the fields of a body make. Raises ApiError as ``parse_request`` does."""
         check_unsupported_parameters(raw, _UNSUPPORTED_PARAMETERS)
         parsed = convert_struct(raw, ChatBody, ALLOWED_VALUES)

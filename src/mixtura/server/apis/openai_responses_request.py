@@ -71,10 +71,10 @@ def parse_responses_request(body: bytes) -> ApiCall | UnresolvedCall:
     The call that a body makes, or one that refers to stored responses. Raises ApiError naming the
     parameter that is wrong.
     """
-    return call_from_data(decode_body(body))
+    return parse_decoded_request(decode_body(body))
 
 
-def call_from_data(raw: dict[str, Any]) -> ApiCall | UnresolvedCall:
+def parse_decoded_request(raw: dict[str, Any]) -> ApiCall | UnresolvedCall:
     """
     The call that a decoded body makes, or one that refers to stored responses. Raises ApiError
     naming the parameter that is wrong.

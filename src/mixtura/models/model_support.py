@@ -58,7 +58,7 @@ class _CallState:
     """The refusal after which instructions were moved, which may have been about another thing."""
 
 
-class Attempt:
+class SupportedAttempt:
     """
     One attempt at a call: a block, whose value is the *body* to send. It suppresses a refusal from
     which *learn* could learn, so that the next attempt follows.
@@ -84,7 +84,7 @@ class Attempt:
         return self._learn(error)
 
 
-class ParameterSupport:
+class ModelSupport:
     """
     What one model supports: leaves out or renames what it refuses, with a notice the first time.
 
@@ -125,7 +125,7 @@ class ParameterSupport:
             if _ALTERNATIVE_NAMES.get(name, name) in self._refused
         )
 
-    def attempts(self, body: JsonObject, emit: Emit | None) -> Iterator[Attempt]:
+    def attempts(self, body: JsonObject, emit: Emit | None) -> Iterator[SupportedAttempt]:
         """
         The attempts at one call, whose *body* each has as this model supports it by then. A
         refusal that teaches something is followed by another attempt; other errors are raised.
@@ -135,7 +135,7 @@ class ParameterSupport:
             fitting = self._supported_body(call)
             self._emit_new_notices(body, fitting, emit)
             learn = partial(self._learn_from_refusal, call, fitting)
-            yield Attempt(fitting, learn if number < MAX_LEARNING_TRIES else None)
+            yield SupportedAttempt(fitting, learn if number < MAX_LEARNING_TRIES else None)
 
     def strip_unsupported(self, body: JsonObject) -> JsonObject:
         """*body* without what this model is known to refuse."""

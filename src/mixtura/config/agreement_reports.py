@@ -21,7 +21,7 @@ from mixtura.storage.run_record import (
 )
 
 
-class PastReport(NamedTuple):
+class PlannedReport(NamedTuple):
     """A report that can be made: who makes it, what is asked, and the most that it takes."""
 
     by: str
@@ -30,15 +30,15 @@ class PastReport(NamedTuple):
     calls: list[ExpectedCall]
 
 
-def has_report(run: Record) -> bool:
+def has_agreement_report(run: Record) -> bool:
     """Whether a report is kept with the run."""
     kept = restore_agreement(run.get("agreement"))
     return kept is not None and kept.report is not None
 
 
-async def prepare_report(
+async def prepare_agreement_report(
     config: Config, run: Record, *, max_cost: float | None = None, caps: Sequence[SpendingCap] = ()
-) -> PastReport:
+) -> PlannedReport:
     """
     The report on a run's proposals before it is made. Raises ConfigError for a run without
     several, ContextOverflowError where they do not fit.
@@ -52,10 +52,10 @@ async def prepare_report(
     name = _reporter_name(config, run, proposals)
     reporter, model = config.build_reporter(name, proposals, max_cost=max_cost, caps=caps)
     asked = await reporter.show_proposals(request)
-    return PastReport(reporter.name, model, asked, forecast_calls(reporter, asked))
+    return PlannedReport(reporter.name, model, asked, forecast_calls(reporter, asked))
 
 
-async def make_report(config: Config, run: Record, report: PastReport) -> Record:
+async def make_agreement_report(config: Config, run: Record, report: PlannedReport) -> Record:
     """The run with its report, without a secret. Raises MixturaError where the model fails."""
     recorder = Recorder()
     await report.model.complete(report.asked, recorder)
