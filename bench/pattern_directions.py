@@ -1,6 +1,6 @@
 """Whether each pattern gains where its publication says that it does, on simulated members.
 
-    python bench/pattern_directions.py [--prompts 200] [--profile usual]
+    python -m bench.pattern_directions [--prompts 200] [--profile usual]
 
 The patterns themselves run, over doubles: members that are right by a Gaussian copula, judges that
 are right in three cases of four, and aggregators, strong or weak, that write from what they read. A
@@ -19,6 +19,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
+from bench.simulated_members import SimulatedMembers
 
 from mixtura.core.events import Emit
 from mixtura.core.model import Model
@@ -38,7 +39,6 @@ from mixtura.patterns.switch import Switch
 from mixtura.patterns.vote import Vote
 from mixtura.patterns.weighted import Weighted
 from mixtura.selection.counting import Labels
-from mixtura.selection.simulated_members import SimulatedMembers
 
 WORLD = SimulatedMembers(
     accuracy=(0.65, 0.62, 0.6, 0.6), correlation=0.2, consistency=0.6, shared_error=0.5,

@@ -1,6 +1,6 @@
 """How often a selection finds the true best team, on candidates whose worth is known.
 
-    python bench/selection.py [--seeds 200] [--prompts 1000] [--lead 2] [--size 3]
+    python -m bench.selection [--seeds 200] [--prompts 1000] [--lead 2] [--size 3]
 
 12 candidates under a fixed aggregator, and every team of different models or of one model: 232 of
 three. A world counts where its best team truly leads by LEAD points: where several are as good as
@@ -16,9 +16,7 @@ import json
 import math
 from typing import NamedTuple
 
-from mixtura.selection import search
-from mixtura.selection.search import Team
-from mixtura.selection.simulated import (
+from bench.simulated_search import (
     PromptSample,
     SimulatedWorld,
     draft_accuracies,
@@ -26,6 +24,9 @@ from mixtura.selection.simulated import (
     most_diverse,
     run_search,
 )
+
+from mixtura.selection import search
+from mixtura.selection.search import Team
 
 WAYS = ("mixtura", "exhaustive", "most accurate", "most diverse", "best model alone, drawn")
 

@@ -1,6 +1,6 @@
 """How often `mixtura tune` writes a mixture that is truly worse, and how much of the gain it finds.
 
-    python bench/worlds.py [--worlds 200] [--profile usual] [--file bench/worlds.toml]
+    python -m bench.worlds [--worlds 200] [--profile usual] [--file bench/worlds.toml]
 
 Members whose accuracy and correlation of errors are known (a Gaussian copula) answer prompts to
 choose by and prompts to prove by; the true worth of a mixture is known from many more prompts. What
@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from bench.simulated_members import SimulatedMembers
 
 from mixtura.selection.combining import learn_combiners
 from mixtura.selection.counting import CountingMixture, DrawTable, counting_mixtures
 from mixtura.selection.proof import admit_members, choose_mixture, prove_gain
-from mixtura.selection.simulated_members import SimulatedMembers
 
 HERE = Path(__file__).parent
 COUNTED_GAIN = 0.03

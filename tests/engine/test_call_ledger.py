@@ -31,7 +31,7 @@ from mixtura import (
 )
 from mixtura.billing.spending_caps import RunCap
 from mixtura.core import errors
-from mixtura.core.call_ledger import current_ledger, open_ledger, record_charge
+from mixtura.core.call_ledger import open_ledger, record_charge
 from mixtura.models.fake import Scripted, echo
 from mixtura.models.wrappers.budget_per_attempt import BudgetedPerAttempt
 from mixtura.models.wrappers.budget_per_run import BudgetedPerRun
@@ -334,7 +334,8 @@ def test_two_runs_side_by_side_do_not_pay_for_each_other():
     first, second = run(both())
     assert [c.model for c in first.charges] == ["a"]
     assert [c.model for c in second.charges] == ["bb"]
-    assert current_ledger() is None
+    with open_ledger() as outside:
+        assert not outside.charges
 
 
 def test_what_a_model_that_knows_no_ledger_says_on_its_answer_is_entered_once_for_every_call():

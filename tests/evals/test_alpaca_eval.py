@@ -222,18 +222,6 @@ def test_the_regularisation_set_is_read_with_its_difficulties(tmp_path):
 # ---------------------------------------------------------------- what the figures mean
 
 
-def test_two_models_compared_at_equal_length_are_each_others_complement():
-    known, hard = weights(), difficulties()
-    moa, lite = known["Together-MoA"], known["Together-MoA-Lite"]
-
-    there = alpaca_leaderboard.head_to_head(moa, lite, hard).win_rate
-    back = alpaca_leaderboard.head_to_head(lite, moa, hard).win_rate
-
-    assert there > 50
-    assert there + back == pytest.approx(100)
-    assert alpaca_leaderboard.head_to_head(moa, moa, hard).win_rate == 50
-
-
 def test_zero_is_a_draw_and_a_missing_verdict_counts_nowhere():
     ours = alpaca_leaderboard.score_annotations([row(0), row(1.5), row(2.0), row(None), row(1.0)])
 

@@ -18,6 +18,10 @@ from mixtura.models.fake import FailedCall, Scripted
 PAIR = AnswerPair("Capital of France?", "Paris.", "Rome.")
 
 
+def charges_of(found):
+    return [charge for call in found.calls for charge in call.charges]
+
+
 def material(request):
     text = request.messages[0].text
     return json.loads(text[text.index("{") : text.rindex("}") + 1])
@@ -110,15 +114,15 @@ def test_a_judge_that_fails_or_has_no_money_left_leaves_a_game_without_verdict_a
     assert found.mean_preference is None
     assert [type(call.error) for call in found.calls] == [RejectedError, BudgetExceededError]
     assert "401 bad key" in found.missing_reason
-    assert found.all_charges[1] == spent
-    assert len(found.all_charges) == 2
+    assert charges_of(found)[1] == spent
+    assert len(charges_of(found)) == 2
 
 
 def test_what_two_orders_cost_is_the_bill_of_every_call():
     found = judged("no", fair, fair)
 
-    assert len(found.all_charges) == 3
-    assert {charge.model for charge in found.all_charges} == {"judge"}
+    assert len(charges_of(found)) == 3
+    assert {charge.model for charge in charges_of(found)} == {"judge"}
 
 
 def test_the_judge_reads_conversation_answers_and_reference_as_data():

@@ -128,15 +128,6 @@ def test_a_difference_that_is_there_is_seen_as_often_as_was_planned():
     assert float((low > 0).mean()) == pytest.approx(0.8, abs=0.03)
 
 
-def test_the_planned_number_of_prompts_gives_the_planned_margin():
-    rng = np.random.default_rng(6)
-    count = intervals.prompts_for_margin(0.5, 0.05)
-    scores = (rng.random(count) < 0.5).astype(float)
-
-    assert count == 385
-    assert intervals.estimate_mean(scores).margin == pytest.approx(0.05, abs=0.003)
-
-
 # ---------------------------------------------------------------- estimates
 
 

@@ -258,7 +258,7 @@ READ = {
     "one of five labels": (arena_hard.parse_preference, LABELS),
     "the best proposal": (lambda reply: parse_named_number(reply, "best"), BEST),
     "a score": (lambda reply: parse_named_number(reply, "score"), SCORE),
-    "a whole grade": (lambda reply: jsonl.parse_grade_text(reply.text), WHOLE),
+    "a whole grade": (jsonl.parse_grade, WHOLE),
 }
 
 
@@ -367,7 +367,8 @@ def test_a_judge_of_pairs_is_asked_again_once_and_what_it_quoted_first_is_no_ver
     found = asyncio.run(pairwise.judge_pair(judge, AnswerPair("?", "one", "two")))
 
     assert [call.preference for call in found.calls] == [0.0, 0.0]
-    assert [charge.outcome for charge in found.all_charges] == ["retried", "answer", "answer"]
+    charges = [charge for call in found.calls for charge in call.charges]
+    assert [charge.outcome for charge in charges] == ["retried", "answer", "answer"]
     assert judge.asked[1].messages[-1].text == judge_material.REMINDER
 
 

@@ -6,19 +6,19 @@ import math
 
 import numpy as np
 import pytest
-
-from mixtura.selection import search
-from mixtura.selection.diversity import clopper_pearson, measure_diversity
-from mixtura.selection.pick import TradeoffPoint, choose_team, member_gains, pareto_front
-from mixtura.selection.roles import model_roles
-from mixtura.selection.search import Bounds, Measurement, Search, Team, leading_teams, slice_sizes
-from mixtura.selection.simulated import (
+from bench.simulated_search import (
     PromptSample,
     SimulatedWorld,
     most_accurate,
     most_diverse,
     run_search,
 )
+
+from mixtura.selection import search
+from mixtura.selection.diversity import clopper_pearson, measure_diversity
+from mixtura.selection.pick import TradeoffPoint, choose_team, member_gains, pareto_front
+from mixtura.selection.roles import model_roles
+from mixtura.selection.search import Bounds, Measurement, Search, Team, leading_teams, slice_sizes
 
 MODELS = ("a", "b", "c", "d", "e")
 

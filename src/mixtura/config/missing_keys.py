@@ -8,7 +8,6 @@ from mixtura.catalog import providers
 from mixtura.config.plan import MixtureSpec
 from mixtura.config.registry import NameRegistry
 from mixtura.config.schema import ModelTable
-from mixtura.core.errors import ConfigError
 
 
 def missing_key_variables(registry: NameRegistry, plan: MixtureSpec) -> list[str]:
@@ -47,11 +46,3 @@ def _missing_variable(registry: NameRegistry, name: str) -> str | None:
     if provider is None or provider.local or not provider.keys:
         return None
     return None if any(map(registry.environ.get, provider.keys)) else provider.keys[0]
-
-
-def missing_keys_of(registry: NameRegistry, name: str) -> list[str]:
-    """The same of a mixture or model by name; none where the name means nothing."""
-    try:
-        return missing_key_variables(registry, registry.mixture_spec(name))
-    except ConfigError:
-        return []

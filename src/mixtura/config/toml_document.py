@@ -100,14 +100,6 @@ class TomlDocument:
             part = part[key]
         return part
 
-    def convert_part(self, path: Sequence[Key], kind: type[T]) -> T:
-        """The part at *path* as a *kind*. Raises ConfigError with all that is wrong in it."""
-        mistakes = Mistakes()
-        found = self.convert_valid_part(path, kind, mistakes)
-        mistakes.raise_if_any()
-        assert found is not None
-        return found
-
     def convert_valid_part(
         self,
         path: Sequence[Key],

@@ -104,11 +104,6 @@ _LEDGER: ContextVar[CallLedger | None] = ContextVar("ledger", default=None)
 """The ledger of the run that this task belongs to; a task inherits it from its creator."""
 
 
-def current_ledger() -> CallLedger | None:
-    """The ledger that calls made here enter; None outside of every run."""
-    return _LEDGER.get()
-
-
 class LedgerBlock:
     """A block with a ledger: entered for each call several times, so it is no generator."""
 

@@ -226,8 +226,3 @@ def iterate_models(model: Model) -> Iterator[Model]:
         inner = [*(call.model for call in model.planned_calls()), *model.fallback_models]
     for one in inner:
         yield from iterate_models(one)
-
-
-def layers_from_models(*layers: Sequence[Model]) -> tuple[Layer, ...]:
-    """Plain layers from plain models: ``layers_from_models([a, b], [a, b])``."""
-    return tuple(Layer(tuple(Proposer(model) for model in layer)) for layer in layers)

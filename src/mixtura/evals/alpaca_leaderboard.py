@@ -162,18 +162,6 @@ def published_rates(
     }
 
 
-def head_to_head(
-    model: GlmWeights, other: GlmWeights, difficulties: Mapping[int, float]
-) -> ControlledWinRate:
-    """How often *model* beats *other* at equal length, neither of them the baseline.
-
-    The difference of their weights, less the baseline, which drops out (Dubois et al. 2024, arXiv
-    2404.04475, section 3).
-    """
-    apart = GlmWeights(*(a - b for a, b in zip(model, other, strict=True)))
-    return length_control.published_win_rate(apart, _ordered_difficulties(difficulties))
-
-
 def _check_annotations(
     annotations: Sequence[Annotation], source: str, lines: Sequence[int] = ()
 ) -> None:

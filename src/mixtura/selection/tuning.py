@@ -49,8 +49,6 @@ from mixtura.selection.tuned import Contender, TuneResult, describe_result
 
 PATTERNS = ("vote", "mux", "switch", "combine", "gate", "mixture")
 """What a mixture may be: those that only count need no call besides the members' own answers."""
-PROOF_SHARE = 1 / 2
-"""The share of the prompts that is kept for the proof."""
 MIN_PROOF_PROMPTS = 2
 """A difference of one prompt has no interval."""
 MAX_SCOUTS = 3

@@ -126,10 +126,6 @@ class PairJudgement:
         )
 
     @property
-    def all_charges(self) -> tuple[Charge, ...]:
-        return tuple(charge for call in self.calls for charge in call.charges)
-
-    @property
     def missing_reason(self) -> str:
         return next((call.missing_reason for call in self.calls if call.missing_reason), "")
 

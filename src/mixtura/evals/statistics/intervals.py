@@ -262,15 +262,6 @@ def _student_t_coverage(t: float, freedom: int) -> float:
 # ---- how many prompts
 
 
-def prompts_for_margin(spread: float, margin: float, *, confidence: float = CONFIDENCE) -> int:
-    """How many prompts give an interval of ± *margin*: (z·s/m)².
-
-    Raises ValueError for a spread or a margin that is not above zero.
-    """
-    z = _NORMAL.inv_cdf((1 + confidence) / 2)
-    return _required_prompts(z, spread, margin)
-
-
 def prompts_for_difference(
     spread: float, wanted: float, *, power: float = POWER, confidence: float = CONFIDENCE
 ) -> int:

@@ -18,7 +18,7 @@ from inspect_ai.model import (
 from inspect_ai.model import Model as InspectModel
 
 from mixtura.core.events import Emit
-from mixtura.core.types import Completion, FinishReason, Json, Message, Request, Role
+from mixtura.core.types import Completion, FinishReason, Json, Message, Request
 from mixtura.evals import inspect_provider
 from mixtura.evals.judges.pairwise import JudgeCall
 
@@ -65,11 +65,6 @@ class GraderModel:
 def to_inspect_message(message: Message) -> ChatMessage:
     """A message of ours as Inspect has it, its text alone."""
     return _SPOKEN[message.role](content=message.text)
-
-
-def from_inspect_messages(messages: list[ChatMessage]) -> tuple[Message, ...]:
-    """A conversation of Inspect's as ours, its text alone."""
-    return tuple(Message(cast(Role, message.role), message.text) for message in messages)
 
 
 def _generate_config(request: Request) -> GenerateConfig:

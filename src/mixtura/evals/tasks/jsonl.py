@@ -17,7 +17,7 @@ from inspect_ai.scorer import Score, Scorer, Target, mean, scorer
 from inspect_ai.solver import TaskState, generate
 
 from mixtura.core.errors import ConfigError
-from mixtura.core.types import Completion, Message, ask
+from mixtura.core.types import Completion, ask
 from mixtura.evals.judges.judge_material import ask_for_verdict as verdict_of
 from mixtura.evals.judges.judge_material import material_json
 from mixtura.evals.tasks import math
@@ -355,8 +355,3 @@ def parse_grade(reply: Completion) -> int | None:
     """The grade in the last line of a reply that came to its end: a whole number in bounds."""
     grade = read_verdict(reply, _GRADE)
     return int(grade) if grade is not None and grade in range(MAX_GRADE + 1) else None
-
-
-def parse_grade_text(reply: str) -> int | None:
-    """The same, of a whole reply's text."""
-    return parse_grade(Completion(Message("assistant", reply), "judge"))

@@ -202,9 +202,6 @@ _BLOCK_TYPES = "text, image, document, search_result, tool_use, tool_result or t
 _IMAGE_SOURCES = "base64 or url, as no files are kept here"
 
 
-_DOCUMENT_SOURCES = "text, content, base64 or url, as no files are kept here"
-
-
 ALLOWED_VALUES = {
     "messages[].role": "user, assistant or system",
     "messages[].content[].type": _BLOCK_TYPES,

@@ -162,15 +162,6 @@ def check_tool_names(tools: Sequence[str], chosen: Iterable[str], *, where: str)
             raise ApiError(400, f"`{where}`: there is no tool {name!r} in `tools`", param=where)
 
 
-def function_tool(
-    name: str, description: str | None, parameters: Any, strict: bool | None
-) -> dict[str, Any]:
-    """A tool as a function of chat completions."""
-    optional = {"description": description, "parameters": parameters, "strict": strict}
-    given = {key: value for key, value in optional.items() if value is not None}
-    return {"type": "function", "function": {"name": name} | given}
-
-
 def join_text_parts(parts: Sequence[Part], between: str) -> str | tuple[Part, ...]:
     """Parts that are all text as one text: most servers take no parts outside a user's message."""
     texts = [part.text for part in parts if isinstance(part, TextPart) and not part.extra]
