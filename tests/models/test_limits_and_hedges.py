@@ -310,7 +310,8 @@ WRITER = """
 import sys
 from pathlib import Path
 from mixtura.storage.answer_cache import AnswerCache
-from mixtura.storage.store_address import open_store, parse_store_address
+from mixtura.storage.open_store import open_store
+from mixtura.storage.store_address import parse_store_address
 answers = AnswerCache(open_store(parse_store_address(sys.argv[1], Path())))
 for i in range(400):
     answers.put(f"{sys.argv[2]}-{i}", b"x" * 100)

@@ -10,8 +10,9 @@ import pytest
 
 from mixtura.core.text import collapse_whitespace
 from mixtura.storage.conversation_text import conversation_markdown, find_branch
+from mixtura.storage.open_store import open_store
 from mixtura.storage.runs import RunStore
-from mixtura.storage.store_address import open_store, parse_store_address
+from mixtura.storage.store_address import parse_store_address
 from mixtura.storage.turns import TurnPlace
 from tests.storage.test_runs import recorded
 

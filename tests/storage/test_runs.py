@@ -495,7 +495,8 @@ KEEPER = """
 import json, sys
 from pathlib import Path
 from mixtura.storage.runs import RunStore
-from mixtura.storage.store_address import open_store, parse_store_address
+from mixtura.storage.open_store import open_store
+from mixtura.storage.store_address import parse_store_address
 book = RunStore(open_store(parse_store_address(sys.argv[1], Path())))
 whole = json.loads(sys.stdin.read())
 for i in range(40):

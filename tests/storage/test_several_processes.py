@@ -23,7 +23,8 @@ from mixtura.billing.spending_caps import retry_while_busy
 from mixtura.storage.answer_cache import AnswerCache
 from mixtura.storage.runs import RunStore
 from mixtura.storage.spending import DailySpendLedger
-from mixtura.storage.store_address import open_store, parse_store_address
+from mixtura.storage.open_store import open_store
+from mixtura.storage.store_address import parse_store_address
 store = open_store(parse_store_address(sys.argv[1], Path()))
 ledger = DailySpendLedger(store, "day")
 def reserve(*amounts):

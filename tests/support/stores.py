@@ -14,7 +14,8 @@ import psycopg
 import pytest
 
 from mixtura.storage.interfaces import Store
-from mixtura.storage.store_address import open_store, parse_store_address
+from mixtura.storage.open_store import open_store
+from mixtura.storage.store_address import parse_store_address
 from tests.support.postgres import PostgresServer, running_postgres
 
 LOCK_HOLDER = """

@@ -19,9 +19,10 @@ from mixtura.catalog.command_tools import FoundTool, find_installed_tools
 from mixtura.cli.command_offer import find_offered_tools, join_titles
 from mixtura.cli.common import cap_options, config_option, name_callback, read_config
 from mixtura.cli.completed_values import complete_name
-from mixtura.cli.environment import VariableStatus, list_variables
+from mixtura.cli.doctor_results import CommandCheck, DoctorReport, EndpointCheck, ModelCheck
+from mixtura.cli.environment import list_variables
 from mixtura.cli.help_layout import MixturaCommand
-from mixtura.cli.telemetry_check import TelemetryCheck, check_telemetry
+from mixtura.cli.telemetry_check import check_telemetry
 from mixtura.commands.version import read_version
 from mixtura.config.config import PRESETS_SOURCE, Config
 from mixtura.config.model_builder import ModelBuilder, ModelEndpoint
@@ -44,61 +45,6 @@ MAX_NAMES_SHOWN = 12
 """Models of one endpoint that a person can read at a glance; ``--json`` has all."""
 ANSWER_TOKENS, THINKING_TOKENS = 1, 512
 """Tokens of a call; a model that thinks first may need more for its first word."""
-
-
-class EndpointCheck(msgspec.Struct):
-    """An endpoint that was asked for its list."""
-
-    name: str
-    address: str
-    answers: bool
-    models: list[str] | None = None
-    """What it lists; None where it gives no list."""
-    seconds: float | None = None
-    error: str | None = None
-    usable: bool = True
-    """False where a key for it is set here, and it is down or refuses that key."""
-
-
-class ModelCheck(msgspec.Struct):
-    """A model that was asked for a word."""
-
-    model: str
-    works: bool
-    first_token: float | None = None
-    seconds: float | None = None
-    error: str | None = None
-
-
-class CommandCheck(msgspec.Struct):
-    """A command-line tool that is on the PATH and can answer as a model."""
-
-    name: str
-    program: str
-    path: str
-    version: str | None
-    logged_in: bool | None
-    """None where that cannot be told without asking it."""
-    log_in: str | None
-    """How one logs in; None where nobody has to."""
-
-
-class DoctorReport(msgspec.Struct):
-    """What ``--json`` prints."""
-
-    ok: bool
-    config: str | None
-    keys: dict[str, bool]
-    endpoints: list[EndpointCheck]
-    calls: list[ModelCheck]
-    local: list[str]
-    commands: list[CommandCheck]
-    environment: list[VariableStatus]
-    telemetry: TelemetryCheck
-    default: str = ""
-    """What answers where nothing is named and configured, and why."""
-    warnings: list[str] = []
-    """Of the mixtures of the user's own file: what the rules of thumb advise against."""
 
 
 @click.command(

@@ -11,7 +11,7 @@ from mixtura.cli.common import create_console
 from mixtura.terminal import print_line, print_list, print_table
 
 if TYPE_CHECKING:
-    from mixtura.cli.doctor import CommandCheck, DoctorReport
+    from mixtura.cli.doctor_results import CommandCheck, DoctorReport
     from mixtura.cli.telemetry_check import TelemetryCheck
 
 

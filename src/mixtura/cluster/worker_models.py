@@ -11,7 +11,7 @@ from mixtura.config.config import Config, read_presets
 from mixtura.config.model_builder import AnswerKeeper
 from mixtura.config.paths import config_folder, models_folder, state_folder
 from mixtura.config.saved_keys import KEYS_FILE
-from mixtura.config.saved_mixtures import remove_taken_mixtures
+from mixtura.config.saved_mixtures_file import remove_taken_mixtures
 from mixtura.config.toml_document import TomlDocument
 from mixtura.models.wrappers.rate_limit import RateLimiter
 

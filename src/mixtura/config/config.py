@@ -16,7 +16,7 @@ from mixtura.config.paths import config_folder, find_config_file, models_folder,
 from mixtura.config.plan import Environment, MixtureSpec
 from mixtura.config.registry import DEFAULT, PRESETS_SOURCE, NameRegistry
 from mixtura.config.saved_keys import KEYS_FILE, KeyedEnvironment
-from mixtura.config.saved_mixtures import read_saved_mixtures, saved_mixtures_file
+from mixtura.config.saved_mixtures_file import read_saved_mixtures, saved_mixtures_file
 from mixtura.config.settings import Settings
 from mixtura.config.spending_caps import ConfiguredCaps, check_caps
 from mixtura.config.telemetry_settings import read_telemetry_settings
@@ -34,9 +34,9 @@ from mixtura.models.wrappers.deadline import Deadlined, with_layer_deadlines
 from mixtura.patterns.agreement import AgreementReported, AgreementReporter
 from mixtura.storage.answer_cache import AnswerCache
 from mixtura.storage.interfaces import DAY_SECONDS, Store
+from mixtura.storage.open_store import open_store
 from mixtura.storage.responses import ResponseStore
 from mixtura.storage.runs import RunStore
-from mixtura.storage.store_address import open_store
 from mixtura.telemetry.conventions import provider_name
 from mixtura.telemetry.setup import load_instruments
 

@@ -2,68 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
+from mixtura.config.config import Config
 from mixtura.config.mixture_tables import answer_table, sampling_part, seat_table
-from mixtura.config.paths import config_folder
-from mixtura.config.plan import Environment, MixtureSpec
+from mixtura.config.plan import MixtureSpec
 from mixtura.config.registry import NameRegistry
+from mixtura.config.saved_mixtures_file import read_saved_mixtures, tables_of_kind
 from mixtura.config.settings import Settings
 from mixtura.config.toml_document import TomlDocument
-from mixtura.core.errors import ConfigError
-
-if TYPE_CHECKING:
-    from mixtura.config.config import Config
-
-
-def saved_mixtures_file(
-    file: Path | None, *, environ: Environment, home: Path | None = None
-) -> Path:
-    """Where saved mixtures are: beside *file*, the configuration that counts, if there is one."""
-    return (file or config_folder(environ, home) / "mixtura.toml").with_suffix(".saved.toml")
-
-
-def read_saved_mixtures(file: Path, before: Sequence[TomlDocument]) -> TomlDocument | None:
-    """
-    The saved mixtures without those that a person's own file among *before* has under the same
-    name; None where nothing is saved. Raises ConfigError.
-    """
-    if not file.is_file():
-        return None
-    try:
-        document = TomlDocument(file.read_text(encoding="utf-8-sig"), str(file))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file} cannot be read: {error}") from None
-    remove_taken_mixtures(document, before)
-    return document
-
-
-def remove_taken_mixtures(document: TomlDocument, before: Sequence[TomlDocument]) -> None:
-    """Take mixtures out of *document* whose names a person's own file among *before* has."""
-    own = [one for one in before if not one.packaged]
-    taken = {
-        name
-        for one in own
-        for kind in ("models", "mixtures")
-        for name in _tables_of_kind(one, kind)
-    }
-    mixtures = _tables_of_kind(document, "mixtures")
-    for name in taken.intersection(mixtures):
-        del mixtures[name]
-
-
-def _tables_of_kind(document: TomlDocument, kind: str) -> dict[str, Any]:
-    """The tables of one kind, as they stand in the document; none where they are no tables."""
-    found = document.data.get(kind)
-    return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
 
 
 def saved_names(config: Config) -> set[str]:
     """The names of the mixtures that were saved."""
     found = (one for one in config.documents if one.source == str(config.saved_file))
-    return {name for document in found for name in _tables_of_kind(document, "mixtures")}
+    return {name for document in found for name in tables_of_kind(document, "mixtures")}
 
 
 def check_saved_file(config: Config, file: Path) -> None:
@@ -92,7 +46,7 @@ def plan_as_table(plan: MixtureSpec) -> dict[str, Any]:
     """
     A plan as the table of a mixture: what its own table says, with the members that it has now.
     """
-    before = _tables_of_kind(plan.where, "mixtures")[plan.name] if plan.where else dict[str, Any]()
+    before = tables_of_kind(plan.where, "mixtures")[plan.name] if plan.where else dict[str, Any]()
     table: dict[str, Any] = {key: value for key, value in before.items() if key != "pattern"}
     if plan.where is None:
         table |= sampling_part(plan.sampling)

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import msgspec
 
 from mixtura.core.errors import StoreDamagedError
-from mixtura.storage.interfaces import Transaction
 from mixtura.storage.journal_inserts import (
     fit_in_statement,
     insert_calls_and_spent,
@@ -20,6 +19,7 @@ from mixtura.storage.journal_inserts import (
     rows_of_statement,
 )
 from mixtura.storage.sqlite import SqliteStore
+from mixtura.storage.transaction import Transaction
 
 MIGRATIONS = (
     """

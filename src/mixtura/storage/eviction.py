@@ -10,7 +10,8 @@ from collections.abc import Callable, Collection
 from typing import ClassVar, Literal, TypedDict, Unpack
 
 from mixtura.core.redaction import Redactor
-from mixtura.storage.interfaces import DAY_SECONDS, Store, Transaction
+from mixtura.storage.interfaces import DAY_SECONDS, Store
+from mixtura.storage.transaction import Transaction
 
 _ORDERS = {
     "answers": "used DESC, key DESC",

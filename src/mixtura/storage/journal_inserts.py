@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from functools import cache
 from itertools import chain
 
-from mixtura.storage.interfaces import Transaction
+from mixtura.storage.transaction import Transaction
 
 _ROWS_AT_ONCE = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 """Rows of one statement. SQLite gives Python's lock back for each statement that it runs, and what

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from mixtura.core.errors import ConfigError, StoreDamagedError
-from mixtura.storage.interfaces import Store, Transaction
+from mixtura.storage.interfaces import Store
+from mixtura.storage.transaction import Transaction
 from mixtura.storage.turn_tables import MAX_STARTED
 
 PART_BYTES = 1 << 20

@@ -12,10 +12,11 @@ from typing import Any
 
 from mixtura.core.errors import ConfigError, StoreBusyError, StoreError
 from mixtura.core.missing_packages import missing_package_text
-from mixtura.storage.interfaces import Subject, commit_or_roll_back
+from mixtura.storage.interfaces import Subject
 from mixtura.storage.postgres_schema import MIGRATIONS, SCHEMA
 from mixtura.storage.settlements import SettlementQueue
 from mixtura.storage.store_address import LOGIN_HINT, display_address
+from mixtura.storage.transaction import commit_or_roll_back
 
 try:
     import psycopg

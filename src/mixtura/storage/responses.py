@@ -10,8 +10,9 @@ from mixtura.core import large_json
 from mixtura.core.errors import ConfigError, StoreError
 from mixtura.core.redaction import NO_SECRETS, Redactor
 from mixtura.storage.eviction import BoundedRecords, RecordBounds, delete_excess
-from mixtura.storage.interfaces import Store, Transaction
+from mixtura.storage.interfaces import Store
 from mixtura.storage.run_record import Record
+from mixtura.storage.transaction import Transaction
 from mixtura.storage.turns import UNPACK_ERRORS
 
 MAX_RESPONSES = 100_000

@@ -17,7 +17,7 @@ from mixtura.core.text import collapse_whitespace
 from mixtura.storage.choices import ChoiceStore
 from mixtura.storage.conversations import ConversationStore
 from mixtura.storage.eviction import BoundedRecords, RecordBounds, delete_excess
-from mixtura.storage.interfaces import DAY_SECONDS, Store, Transaction
+from mixtura.storage.interfaces import DAY_SECONDS, Store
 from mixtura.storage.run_record import (
     MAX_QUESTION_CHARS,
     Record,
@@ -29,6 +29,7 @@ from mixtura.storage.run_record import (
     redact_record,
     without_replaced_items,
 )
+from mixtura.storage.transaction import Transaction
 from mixtura.storage.turn_tables import HAS_WORD, delete_lost_turns, write_turns
 from mixtura.storage.turns import (
     DAMAGED_TEXT,

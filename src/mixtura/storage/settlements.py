@@ -6,15 +6,13 @@ import threading
 from collections import deque
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from mixtura.core.errors import StoreError
 from mixtura.core.quantities import MAX_LEDGER_VALUE
+from mixtura.storage.transaction import Transaction
 
-if TYPE_CHECKING:
-    from mixtura.storage.interfaces import Transaction
-
-OpenTransaction = Callable[[float | None], AbstractContextManager["Transaction"]]
+OpenTransaction = Callable[[float | None], AbstractContextManager[Transaction]]
 """Begins a write transaction; waits at most the given seconds, None for the store's usual time."""
 
 

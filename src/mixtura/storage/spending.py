@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from mixtura.core.errors import StoreBusyError, StoreError
 from mixtura.core.quantities import clamp_ledger_dollars, clamp_ledger_tokens
-from mixtura.storage.interfaces import DAY_SECONDS, Store, Transaction
+from mixtura.storage.interfaces import DAY_SECONDS, Store
 from mixtura.storage.settlements import Settlement
+from mixtura.storage.transaction import Transaction
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from mixtura.core.errors import StoreBusyError, StoreDamagedError, StoreError
-from mixtura.storage.interfaces import Subject, commit_or_roll_back
+from mixtura.storage.interfaces import Subject
 from mixtura.storage.process_locks import StoreOwners
 from mixtura.storage.settlements import SettlementQueue
+from mixtura.storage.transaction import commit_or_roll_back
 
 MIGRATIONS = (
     """

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import re
-import time
-from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import unquote
 
 from mixtura.catalog.user_files import expand_home
 from mixtura.core.errors import ConfigError
-from mixtura.storage.interfaces import Store
-from mixtura.storage.sqlite import SqliteStore
 
 StoreAddress = Path | str
 """A path, or an address that begins with ``postgresql://``."""
@@ -46,25 +42,3 @@ def display_address(address: str) -> str:
     scheme, _, rest = address.partition("://")
     place = rest.rpartition("@")[2].partition("?")[0]
     return f"{scheme}://{place}"
-
-
-def open_store(
-    address: StoreAddress,
-    *,
-    password: str | None = None,
-    lock_timeout: float = 30.0,
-    clock: Callable[[], float] | None = None,
-) -> Store:
-    """
-    The store at an address; it is opened at its first use.
-
-    *password*: PostgreSQL's, None where libpq is to find one. *lock_timeout*: seconds to wait for
-    whoever else writes to it. Raises ConfigError where an extra is missing.
-    """
-    clock = time.time if clock is None else clock
-    if isinstance(address, Path):
-        return SqliteStore(address, lock_timeout=lock_timeout, clock=clock)
-    # It needs an extra, which only those install who have such a store.
-    from mixtura.storage.postgres import PostgresStore
-
-    return PostgresStore(address, password=password, lock_timeout=lock_timeout, clock=clock)

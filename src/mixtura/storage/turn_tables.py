@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from mixtura.core.quantities import MAX_LEDGER_VALUE
-from mixtura.storage.interfaces import Transaction
+from mixtura.storage.transaction import Transaction
 from mixtura.storage.turns import (
     DAMAGED_TEXT,
     TURN_COLUMNS,
