@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,25 @@ def test_every_module_says_what_it_knows_and_stays_small(path):
         elif isinstance(node, ast.ClassDef):
             length = node.end_lineno - node.lineno + 1
             assert length <= LONGEST_CLASS, f"{path.name}: {node.name} has {length} lines"
+
+
+def imported_modules(path, known):
+    """The modules of the package that a file imports, wherever in it: for types alone, too."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("mixtura"):
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            yield from (names | {node.module}) & known
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    modules = {
+        ".".join(path.relative_to(ROOT / "src").with_suffix("").parts): path
+        for path in SOURCES
+        if path.name != "__init__.py"
+    }
+    imports = {name: set(imported_modules(path, modules.keys())) for name, path in modules.items()}
+
+    TopologicalSorter(imports).prepare()  # raises CycleError, with the modules of the circle
 
 
 SAYS_WHAT_IT_RAISES = (

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
+from pathlib import Path
 
 import click
 from click.shell_completion import CompletionItem
 
+from mixtura.config.config import Config, load
 from mixtura.core.errors import MixturaError
 from mixtura.core.text import to_one_line
 
@@ -73,18 +76,18 @@ def _matching(values: dict[str, str], incomplete: str) -> list[CompletionItem]:
 
 
 def _known_names(ctx: click.Context) -> list[str]:
-    from mixtura.cli.common import read_config
-
     # A shell asks while someone types: a broken file is told when the command runs, not here.
     with suppress(MixturaError, OSError):
-        return read_config(ctx.params.get("config_file")).registry.known_names()
+        return _load_config(ctx).registry.known_names()
     return []
 
 
 def _kept_runs(ctx: click.Context) -> dict[str, str]:
-    from mixtura.cli.common import read_config
-
     with suppress(MixturaError, OSError):
-        runs = read_config(ctx.params.get("config_file")).runs.list_runs(MAX_RUNS)
+        runs = _load_config(ctx).runs.list_runs(MAX_RUNS)
         return {run["id"]: to_one_line(run["question"])[:60] for run in runs}
     return {}
+
+
+def _load_config(ctx: click.Context) -> Config:
+    return load(ctx.params.get("config_file"), environ=os.environ, folder=Path.cwd())

@@ -93,7 +93,7 @@ def _serve_stdio(config: Config, calls: Any) -> int:
 
 
 def _serve_http(config: Config, calls: Any, port: int) -> int:
-    from mixtura.cli.serve import listen_on_port
+    from mixtura.cli.server_start import listen_on_port
 
     with require_extra("mcp", "mixtura mcp --http"):
         import uvicorn

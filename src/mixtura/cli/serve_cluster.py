@@ -13,7 +13,7 @@ from types import FrameType
 import click
 
 from mixtura.cli.logging_options import log_level, set_log_level
-from mixtura.cli.serve import (
+from mixtura.cli.server_start import (
     ServeOptions,
     listen_on_port,
     prepare_first_answer,
