@@ -69,15 +69,16 @@ def _completion_json(completion: Completion, pricer: Pricer) -> dict[str, Any]:
 
 def summary_json(runs: list[tuple[str, Trace]], pricer: Pricer) -> dict[str, Any]:
     """The ``mixtura`` object of an answer, over all the runs that it took."""
+    failures, notices = _describe_calls(runs)
     completions = [trace.completion for _, trace in runs if trace.completion]
     left_out = [notice for completion in completions for notice in completion.degraded]
     body: dict[str, Any] = {
         "run": runs[0][0],
         "cost_usd": total_cost([charge for _, trace in runs for charge in trace.charges], pricer),
         "degraded": bool(left_out),
-        "failures": [row for _, trace in runs for row in _collect_failures(trace)],
+        "failures": failures,
         "left_out": [to_one_line(notice) for notice in left_out],
-        "notices": _collect_notices(runs),
+        "notices": notices,
         "seconds": round(max((trace.elapsed for _, trace in runs), default=0.0), 6),
         # Of several answers the first one's: each one's own stands in its run.
         **support_json(completions[0] if completions else None),
@@ -88,21 +89,13 @@ def summary_json(runs: list[tuple[str, Trace]], pricer: Pricer) -> dict[str, Any
 MAX_NOTICES = 20
 
 
-def _collect_notices(runs: list[tuple[str, Trace]]) -> list[str]:
-    """The notices of all members, each once."""
-    notices = (
-        f"{call.model}: {to_one_line(notice)}"
-        for _, trace in runs
-        for call in trace.leaf_calls()
-        for notice in call.notices
-    )
-    # Draws of one model all say the same.
-    return list(dict.fromkeys(notices))[:MAX_NOTICES]
-
-
-def _collect_failures(trace: Trace) -> list[dict[str, Any]]:
-    return [
-        {"model": call.model, "layer": call.seat.layer, "error": to_one_line(call.error)}
-        for call in trace.leaf_calls()
-        if call.error is not None
-    ]
+def _describe_calls(runs: list[tuple[str, Trace]]) -> tuple[list[dict[str, Any]], list[str]]:
+    """The calls that failed, and the notices of all members, each once."""
+    failures: list[dict[str, Any]] = []
+    notices: dict[str, None] = {}  # draws of one model all say the same
+    for call in (call for _, trace in runs for call in trace.leaf_calls()):
+        notices |= dict.fromkeys(f"{call.model}: {to_one_line(one)}" for one in call.notices)
+        if call.error is not None:
+            row = {"model": call.model, "layer": call.seat.layer, "error": to_one_line(call.error)}
+            failures.append(row)
+    return failures, list(notices)[:MAX_NOTICES]
