@@ -129,3 +129,10 @@ def test_layers_behind_the_proposers_are_a_number_or_follow_from_the_settings():
     assert PatternSpec(name="x", help="one").count_final_layers(SizeSettings(), 9) == 1
     assert PatternSpec(name="x", help="", final_layer_count=2).count_final_layers(None, 9) == 2
     assert by_size.count_final_layers(SizeSettings(4), 3) == 7
+
+
+def test_an_aggregator_of_a_pattern_that_has_none_is_refused_with_what_it_does():
+    picking = PatternSpec(name="first", help="one", chooser=ByPlace, action="picks the first")
+
+    with pytest.raises(ConfigError, match="t: first has no aggregator: it picks the first"):
+        picking.build_pattern(parts(SizeSettings(), last=echo("writer")))

@@ -390,7 +390,6 @@ PATTERN = PatternSpec(
     help="the proposal that passes most checks: programs are run, JSON is held to its schema",
     build=_build,
     settings=CheckedSettings,
-    no_final_model="checked has no aggregator: nobody writes its answer",
     model_settings=("tester",),
     describe_final_step=_describe_final_step,
     role="checks",

@@ -154,7 +154,6 @@ PATTERN = PatternSpec(
     help="the answer with the highest score, by weights that `mixtura tune` learns",
     chooser=Combine,
     settings=CombineSettings,
-    no_final_model="combine has no aggregator: it counts",
     final_step="the answer with the highest score is given",
     action="scores each answer",
     check_draws=_check_draws,

@@ -207,7 +207,6 @@ PATTERN = PatternSpec(
     help="an answer in words that a program, which another seat wrote, computes as well",
     kind=Modes,
     settings=ModesSettings,
-    no_final_model="modes has no aggregator: programs decide",
     final_step="every other call is a program that is run; the answer is where the two agree",
     action="runs the programs",
     check_layers=require_proposers("they answer in two ways"),

@@ -133,7 +133,6 @@ PATTERN = PatternSpec(
     help="the answer of the member whose own draws agree most",
     chooser=Mux,
     settings=MuxSettings,
-    no_final_model="mux has no aggregator: it counts",
     final_step="the member whose draws agree most answers",
     action="counts each member's draws",
     check_draws=_check_draws,

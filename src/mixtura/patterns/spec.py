@@ -150,8 +150,6 @@ class PatternSpec:
     """
     final_model: FinalModel | None = None
     """The key that names the last step's model; None where it calls no model."""
-    no_final_model: str = ""
-    """What is said to whoever names one nevertheless."""
     model_settings: tuple[str, ...] = ()
     """The keys of its own whose values are names of models; an empty one names none."""
     takes_fallbacks: bool = False
@@ -211,8 +209,9 @@ class PatternSpec:
 
     def build_pattern(self, parts: PatternParts) -> Pattern:
         """The pattern of *parts*. Raises ConfigError for parts that it cannot have."""
-        if self.no_final_model and parts.final_model is not None:
-            raise ConfigError(f"{parts.name}: {self.no_final_model}")
+        if self.final_model is None and parts.final_model is not None:
+            problem = f"{self.name} has no aggregator: it {self.action}"
+            raise ConfigError(f"{parts.name}: {problem}")
         try:
             return self.build(parts) if self.build else self._build_by_settings(parts)
         except ValueError as error:

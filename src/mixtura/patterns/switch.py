@@ -176,7 +176,6 @@ PATTERN = PatternSpec(
     kind=Switch,
     build=_build,
     settings=SwitchSettings,
-    no_final_model="switch has no aggregator: it counts",
     final_step="the next member is asked where a member's draws differ",
     action="counts each member's draws",
     check_layers=require_one_layer("of members in their order"),

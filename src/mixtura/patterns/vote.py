@@ -85,7 +85,6 @@ PATTERN = PatternSpec(
     help="the proposal that most agree with",
     chooser=Vote,
     settings=ExtractSettings,
-    no_final_model="a vote has no aggregator: nobody writes its answer",
     describe_final_step=_describe_final_step,
     action="votes on the drafts",
 )
