@@ -24,7 +24,7 @@ from mixtura.selection.measurements import (
 )
 from mixtura.selection.outcome import HeldOutComparison, PromptCounts, SelectionResult
 from mixtura.selection.pick import choose_team
-from mixtura.selection.prompts import PromptSplit, split_prompts
+from mixtura.selection.prompts import PromptSplit, split_rows, write_split
 from mixtura.selection.roles import model_roles
 from mixtura.selection.search import Measurement, Search, Team, pool_measurements
 from mixtura.selection.stage_progress import OnStageProgress, stage_reporter
@@ -51,10 +51,11 @@ def select_team(
     # Asks nothing: a missing key is found before the other candidates are paid.
     for name in (*names, *([terms.judge] if terms.judge else [])):
         config.build_mixture(config.mixture_spec(name))
-    prompts = split_prompts(
-        terms.data, terms.logs, questions=list_prompts(terms), limit=terms.limit, seed=terms.seed,
+    rows = split_rows(
+        terms.data, questions=list_prompts(terms), limit=terms.limit, seed=terms.seed,
         share=terms.held_out,
     )  # fmt: skip
+    prompts = write_split(rows, terms.logs)
     evaluator = Evaluator(config, terms, prompts.folder, names)
     warnings = [*prompts.notes, *judge_family_warnings(config, names, terms.judge)]
     return _SelectionRun(evaluator, terms, prompts, watch, warnings).run_selection(list(names))

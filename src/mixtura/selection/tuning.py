@@ -27,7 +27,7 @@ from mixtura.selection.measurements import (
 )
 from mixtura.selection.pick import choose_team
 from mixtura.selection.preset import PROPOSER_SAMPLING
-from mixtura.selection.prompts import PromptPart, PromptSplit, split_prompts, split_rows
+from mixtura.selection.prompts import PromptPart, PromptSplit, SplitRows, split_rows, write_split
 from mixtura.selection.proof import (
     Proof,
     admit_members,
@@ -72,10 +72,7 @@ def tune_mixture(
     members answer or none scores a point.
     """
     check_tuning(config, names, terms, patterns)
-    prompts = split_prompts(
-        terms.data, terms.logs, questions=list_prompts(terms), limit=terms.limit, seed=terms.seed,
-        share=terms.held_out, least=MIN_PROOF_PROMPTS,
-    )  # fmt: skip
+    prompts = write_split(_split_for_proof(terms), terms.logs)
     evaluator = Evaluator(config, terms, prompts.folder, names)
     warnings = [*prompts.notes, *judge_family_warnings(config, names, terms.judge)]
     return _Tuning(evaluator, terms, prompts, tuple(patterns), watch, warnings).run(list(names))
@@ -347,15 +344,19 @@ class _Tuning:
         )  # fmt: skip
 
 
-def find_next_look(names: Sequence[str], terms: SelectionTerms) -> LookTerms:
-    """
-    Which look at the proof's prompts a tuning would be, and what it may spend, before anything is
-    asked. Raises ConfigError as `split_prompts` and `read_looks` do.
-    """
-    rows = split_rows(
+def _split_for_proof(terms: SelectionTerms) -> SplitRows:
+    return split_rows(
         terms.data, questions=list_prompts(terms), limit=terms.limit, seed=terms.seed,
         share=terms.held_out, least=MIN_PROOF_PROMPTS,
     )  # fmt: skip
+
+
+def find_next_look(names: Sequence[str], terms: SelectionTerms) -> LookTerms:
+    """
+    Which look at the proof's prompts a tuning would be, and what it may spend, before anything is
+    asked. Raises ConfigError as `split_rows` and `read_looks` do.
+    """
+    rows = _split_for_proof(terms)
     return next_look(read_looks(terms.logs, names, rows.held_out_questions), terms.looks)
 
 
