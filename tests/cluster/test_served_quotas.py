@@ -127,7 +127,7 @@ def test_what_a_replica_that_ended_was_lent_goes_to_the_others():
     busy = EndpointUse(0, 9, 0, 0, 0, 0, 0, 0.0)
 
     def lend(name):
-        leases, _ = owner.lend(name, limits, {"here": busy})
+        leases, _ = owner.lend(name, limits, {"here": busy}, None)
         return leases["here"].concurrency
 
     for number in range(8):  # as replicas come and go with the load

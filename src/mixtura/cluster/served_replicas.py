@@ -6,7 +6,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -15,7 +15,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mixtura.cluster.dollar_leases import DollarLease, DollarUse
-from mixtura.cluster.lease_loop import LeasedLimiters, RemoteOwner
+from mixtura.cluster.lease_loop import EndpointLimits, EndpointUses, LeasedLimiters, RemoteOwner
 from mixtura.cluster.leases import lease_seconds
 from mixtura.cluster.messages import MachineSetup
 from mixtura.cluster.owner import LeaseOwner
@@ -24,7 +24,7 @@ from mixtura.cluster.worker_models import read_sent_config
 from mixtura.config.config import Config
 from mixtura.core.errors import ConfigError
 from mixtura.core.text import to_one_line
-from mixtura.engine.endpoint_lease import EndpointUse, Lease
+from mixtura.engine.endpoint_lease import Lease
 from mixtura.models.wrappers.rate_limit import RateLimiter, RateLimits
 from mixtura.server.access import MinuteQuota
 from mixtura.server.apis.base import ApiError
@@ -70,11 +70,7 @@ class ServeOwner(LeaseOwner):
         self._quotas: dict[tuple[str, float], MinuteQuota] = {}
 
     def lend(
-        self,
-        worker: str,
-        limits: Mapping[str, RateLimits],
-        uses: Mapping[str, EndpointUse],
-        dollars: DollarUse | None = None,
+        self, worker: str, limits: EndpointLimits, uses: EndpointUses, dollars: DollarUse | None
     ) -> tuple[dict[str, Lease], DollarLease]:
         now = self._clock()
         self._last_heard[worker] = now
