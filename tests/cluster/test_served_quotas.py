@@ -146,7 +146,7 @@ def test_a_replica_that_was_silent_for_a_while_is_lent_its_share_again():
 
     def lend(name, requests):
         busy = EndpointUse(0, 9, requests, 0, 0, 0, 0, 0.0)
-        leases, _ = owner.lend(name, limits, {"here": busy})
+        leases, _ = owner.lend(name, limits, {"here": busy}, None)
         return leases["here"]
 
     for _ in range(3):
