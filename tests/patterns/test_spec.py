@@ -136,3 +136,13 @@ def test_an_aggregator_of_a_pattern_that_has_none_is_refused_with_what_it_does()
 
     with pytest.raises(ConfigError, match="t: first has no aggregator: it picks the first"):
         picking.build_pattern(parts(SizeSettings(), last=echo("writer")))
+
+
+def test_a_pattern_without_a_name_is_told_where_it_is_described():
+    @dataclass(frozen=True, slots=True, kw_only=True)
+    class Nameless(AggregatedPattern):
+        def final_calls(self, reads):
+            return []
+
+    with pytest.raises(TypeError, match="a pattern needs a name, and Nameless has none"):
+        PatternSpec(help="nothing", kind=Nameless)

@@ -120,7 +120,8 @@ class PatternSpec:
     """
     A pattern, for configuration files, `mixtura show`, the page and the docs.
 
-    Another package adds one by an entry point of the group `mixtura.patterns` that names it.
+    Another package adds one by an entry point of the group `mixtura.patterns` that names it. Raises
+    TypeError without a name.
     """
 
     name: str = ""
@@ -187,8 +188,11 @@ class PatternSpec:
 
     def __post_init__(self) -> None:
         verb = self.action.partition(" ")[0]
+        name = self.name or next(one.default for one in fields(self.kind) if one.name == "name")
+        if not isinstance(name, str):
+            raise TypeError(f"a pattern needs a name, and {self.kind.__name__} has none by default")
         usual: dict[str, Any] = {
-            "name": self.name or next(f.default for f in fields(self.kind) if f.name == "name"),
+            "name": name,
             "role": self.role or ("aggregator" if verb == "writes" else verb),
         }
         if self.aggregator:
