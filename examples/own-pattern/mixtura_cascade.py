@@ -41,7 +41,6 @@ class CascadeSettings(msgspec.Struct, frozen=True):
 
 
 PATTERN = PatternSpec(
-    name="cascade",
     help="a cheap model's, or a strong one's where that does not contain a text",
     kind=Cascade,
     build=lambda parts: Cascade(

@@ -127,7 +127,7 @@ def test_what_a_replica_that_ended_was_lent_goes_to_the_others():
     busy = EndpointUse(0, 9, 0, 0, 0, 0, 0, 0.0)
 
     def lend(name):
-        leases, _ = owner.lend(name, limits, {"here": busy})
+        leases, _ = owner.lend(name, limits, {"here": busy}, None)
         return leases["here"].concurrency
 
     for number in range(8):  # as replicas come and go with the load
@@ -146,7 +146,7 @@ def test_a_replica_that_was_silent_for_a_while_is_lent_its_share_again():
 
     def lend(name, requests):
         busy = EndpointUse(0, 9, requests, 0, 0, 0, 0, 0.0)
-        leases, _ = owner.lend(name, limits, {"here": busy})
+        leases, _ = owner.lend(name, limits, {"here": busy}, None)
         return leases["here"]
 
     for _ in range(3):

@@ -226,7 +226,7 @@ def test_the_aggregator_of_a_vote_cannot_be_changed(tmp_path):
     config = read('pattern = "vote"\nlayers = [["quick*3"]]', tmp_path)
     plan = replace(config.mixture_spec("t"), aggregator="steady")
 
-    with pytest.raises(ConfigError, match="a vote has no aggregator"):
+    with pytest.raises(ConfigError, match="vote has no aggregator: it votes on the drafts"):
         config.build_mixture(plan)
 
 

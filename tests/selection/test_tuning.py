@@ -15,7 +15,7 @@ from mixtura.core.errors import ConfigError
 from mixtura.evals.statistics.repeated_looks import look_alphas
 from mixtura.evals.tasks.dataset import load_rows
 from mixtura.selection.measurements import SelectionTerms, list_prompts
-from mixtura.selection.prompts import split_prompts
+from mixtura.selection.prompts import split_rows, write_split
 from mixtura.selection.proof import (
     admit_members,
     choose_mixture,
@@ -418,7 +418,8 @@ def test_equal_prompts_count_once_and_so_stand_on_one_side_of_the_split(tmp_path
     file = written(tmp_path / "twice.jsonl", rows)
     terms = SelectionTerms(data=str(file), scoring="exact")
 
-    parts = split_prompts(str(file), tmp_path / "logs", questions=list_prompts(terms), share=0.5)
+    rows_apart = split_rows(str(file), questions=list_prompts(terms), share=0.5)
+    parts = write_split(rows_apart, tmp_path / "logs")
     held_out, searched = (
         [row["input"] for part in some for row in load_rows(str(part.file))]
         for some in ([parts.held_out], parts.slices)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Coroutine, Generator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import click
 
@@ -46,29 +46,20 @@ LOCAL_MODEL_CORES = 4
 """Cores of a worker whose models run on its machine, by default."""
 
 
-class EngineOptions(Protocol):
-    """The options of ``mixtura batch`` that say where the rows are answered."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineOptions:
+    """The options of ``mixtura batch`` that say where the rows are answered, and how."""
 
-    @property
-    def engine(self) -> str: ...
-    @property
-    def address(self) -> str | None: ...
-    @property
-    def workers(self) -> int | None: ...
-    @property
-    def worker_cores(self) -> int | None: ...
-    @property
-    def worker_folder(self) -> str | None: ...
-    @property
-    def start_vllm(self) -> bool: ...
-    @property
-    def concurrency(self) -> int: ...
-    @property
-    def deadline(self) -> float | None: ...
-    @property
-    def max_cost(self) -> float | None: ...
-    @property
-    def dedupe(self) -> bool: ...
+    engine: str
+    address: str | None
+    workers: int | None
+    worker_cores: int | None
+    worker_folder: str | None
+    start_vllm: bool
+    concurrency: int
+    deadline: float | None
+    max_cost: float | None
+    dedupe: bool
 
 
 class LocalEngine:

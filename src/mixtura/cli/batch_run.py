@@ -35,6 +35,7 @@ from mixtura.catalog.user_files import expand_home
 from mixtura.cli.attachments import read_image
 from mixtura.cli.batch_engine import (
     ClusterEngine,
+    EngineOptions,
     LocalEngine,
     create_models,
     merge_left_calls,
@@ -65,7 +66,7 @@ TIME_IS_UP = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BatchOptions:
+class BatchOptions(EngineOptions):
     """The options as they were typed; None where one was not."""
 
     source: str
@@ -83,22 +84,12 @@ class BatchOptions:
     system: str | None
     limit: int | None
     sample: int | None
-    dedupe: bool
     temperature: float | None
     top_p: float | None
     max_tokens: int | None
     seed: int | None
-    concurrency: int
     provider_batch: str | None
     within: float | None
-    engine: str
-    address: str | None
-    workers: int | None
-    worker_cores: int | None
-    worker_folder: str | None
-    start_vllm: bool
-    max_cost: float | None
-    deadline: float | None
     journal: str | None
     retry_failed: bool
     overwrite: bool

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 from mixtura.cluster.dollar_leases import DollarLease, DollarUse
 from mixtura.engine.endpoint_lease import EndpointUse, Lease
@@ -20,6 +20,18 @@ class Owner(Protocol):
     async def lend(
         self, worker: str, limits: EndpointLimits, uses: EndpointUses, dollars: DollarUse | None
     ) -> tuple[Mapping[str, Lease], DollarLease]: ...
+
+
+class RemoteOwner:
+    """An ``Owner`` in another process of Ray. Raises what Ray does."""
+
+    def __init__(self, actor: Any) -> None:
+        self._actor = actor
+
+    async def lend(
+        self, worker: str, limits: EndpointLimits, uses: EndpointUses, dollars: DollarUse | None
+    ) -> tuple[Mapping[str, Lease], DollarLease]:
+        return await self._actor.lend.remote(worker, limits, uses, dollars)
 
 
 class LeasedLimiters:

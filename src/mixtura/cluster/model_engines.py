@@ -9,11 +9,10 @@ from mixtura.cluster.ray_cluster import (
     check_nothing_served,
     import_ray,
     import_serve,
-    stop_serving,
+    starting_application,
 )
 from mixtura.core.errors import ConfigError
 from mixtura.core.missing_packages import install_command
-from mixtura.core.text import to_one_line
 
 APP_NAME = "mixtura-models"
 HOST, PORT = "127.0.0.1", 8000
@@ -43,7 +42,7 @@ def start_model_engines(cluster: RayCluster, models: Sequence[str]) -> None:
     check_nothing_served("--start-vllm cannot start its engines")
     serve = import_serve()
     most = max(1, int(cluster.gpus) // len(models))
-    try:
+    with starting_application(APP_NAME, "vLLM cannot serve the models"):
         configs = [
             llm.LLMConfig(
                 model_loading_config={"model_id": name, "model_source": name},
@@ -54,10 +53,3 @@ def start_model_engines(cluster: RayCluster, models: Sequence[str]) -> None:
         serve.start(proxy_location="EveryNode", http_options={"host": HOST, "port": PORT})
         app = llm.build_openai_app({"llm_configs": configs})
         serve.run(app, name=APP_NAME, route_prefix="/")
-    # Its errors have no family: no such model, no room for it, a port in use.
-    except BaseException as error:
-        stop_serving(APP_NAME)  # what is called off by Ctrl-C would go on, too
-        if not isinstance(error, Exception):
-            raise
-        said = to_one_line(error)[:500] or type(error).__name__
-        raise ConfigError(f"vLLM cannot serve the models: {said}") from None

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from mixtura.cluster.dollar_leases import DollarLease, DollarOwner, DollarUse
+from mixtura.cluster.lease_loop import EndpointLimits, EndpointUses
 from mixtura.cluster.leases import LimitOwner
-from mixtura.engine.endpoint_lease import EndpointUse, Lease
-from mixtura.models.wrappers.rate_limit import RateLimits
+from mixtura.engine.endpoint_lease import Lease
 
 
 class LeaseOwner:
@@ -21,11 +21,7 @@ class LeaseOwner:
         self._dollars = None if dollars is None else DollarOwner(dollars)
 
     def lend(
-        self,
-        worker: str,
-        limits: Mapping[str, RateLimits],
-        uses: Mapping[str, EndpointUse],
-        dollars: DollarUse | None = None,
+        self, worker: str, limits: EndpointLimits, uses: EndpointUses, dollars: DollarUse | None
     ) -> tuple[dict[str, Lease], DollarLease]:
         """What *worker* may take from now on; *limits*: what the endpoints take in all."""
         leases = self._limits.lend(worker, limits, uses)

@@ -176,6 +176,23 @@ def stop_serving(name: str) -> None:
 
 
 @contextmanager
+def starting_application(name: str, problem: str) -> Generator[None]:
+    """
+    In this block Ray Serve starts the application *name*; where that ends early nothing of it goes
+    on. Raises ConfigError: *problem*, and what Ray says.
+    """
+    try:
+        yield
+    # Its errors have no family: no such model, no room for one, a port in use.
+    except BaseException as error:
+        stop_serving(name)  # what is called off by Ctrl-C would go on, too
+        if not isinstance(error, Exception):
+            raise
+        said = to_one_line(error)[:500] or type(error).__name__
+        raise ConfigError(f"{problem}: {said}") from None
+
+
+@contextmanager
 def open_cluster(
     address: str | None, cores: int | None, *, shows_logs: bool = False
 ) -> Generator[RayCluster]:

@@ -8,7 +8,7 @@ from importlib.metadata import version
 from typing import Any
 
 from mixtura.cluster.dollar_leases import DollarLease, DollarUse
-from mixtura.cluster.lease_loop import EndpointLimits, EndpointUses
+from mixtura.cluster.lease_loop import EndpointLimits, EndpointUses, RemoteOwner
 from mixtura.cluster.messages import WorkerSetup
 from mixtura.cluster.row_worker import RowWorker
 from mixtura.core.errors import ConfigError, MixturaError
@@ -16,17 +16,14 @@ from mixtura.core.text import to_one_line
 from mixtura.engine.endpoint_lease import Lease
 
 
-class RemoteOwner:
-    """A ``LeaseOwner`` in another process."""
-
-    def __init__(self, actor: Any) -> None:
-        self._actor = actor
+class BatchOwner(RemoteOwner):
+    """The owner of a batch. Raises ConfigError where it is gone: the batch ends."""
 
     async def lend(
         self, worker: str, limits: EndpointLimits, uses: EndpointUses, dollars: DollarUse | None
     ) -> tuple[Mapping[str, Lease], DollarLease]:
         try:
-            return await self._actor.lend.remote(worker, limits, uses, dollars)
+            return await super().lend(worker, limits, uses, dollars)
         # Its errors have no family. Nobody may spend what was not lent, so the batch ends.
         except Exception as error:  # noqa: BLE001
             raise ConfigError(
@@ -39,7 +36,7 @@ class RayRowWorker(RowWorker):
     """A ``RowWorker`` that Ray has started."""
 
     def __init__(self, setup: WorkerSetup, owner: Any) -> None:
-        super().__init__(setup, RemoteOwner(owner))
+        super().__init__(setup, BatchOwner(owner))
 
     async def start_on_node(self) -> tuple[str | MixturaError, str]:
         """As ``start``, and the machine it is on."""

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -15,16 +15,16 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mixtura.cluster.dollar_leases import DollarLease, DollarUse
-from mixtura.cluster.lease_loop import EndpointLimits, EndpointUses, LeasedLimiters
+from mixtura.cluster.lease_loop import EndpointLimits, EndpointUses, LeasedLimiters, RemoteOwner
 from mixtura.cluster.leases import lease_seconds
 from mixtura.cluster.messages import MachineSetup
 from mixtura.cluster.owner import LeaseOwner
-from mixtura.cluster.ray_cluster import RayCluster, import_serve, stop_serving
+from mixtura.cluster.ray_cluster import RayCluster, import_serve, starting_application
 from mixtura.cluster.worker_models import read_sent_config
 from mixtura.config.config import Config
 from mixtura.core.errors import ConfigError
 from mixtura.core.text import to_one_line
-from mixtura.engine.endpoint_lease import EndpointUse, Lease
+from mixtura.engine.endpoint_lease import Lease
 from mixtura.models.wrappers.rate_limit import RateLimiter, RateLimits
 from mixtura.server.access import MinuteQuota
 from mixtura.server.apis.base import ApiError
@@ -70,11 +70,7 @@ class ServeOwner(LeaseOwner):
         self._quotas: dict[tuple[str, float], MinuteQuota] = {}
 
     def lend(
-        self,
-        worker: str,
-        limits: Mapping[str, RateLimits],
-        uses: Mapping[str, EndpointUse],
-        dollars: DollarUse | None = None,
+        self, worker: str, limits: EndpointLimits, uses: EndpointUses, dollars: DollarUse | None
     ) -> tuple[dict[str, Lease], DollarLease]:
         now = self._clock()
         self._last_heard[worker] = now
@@ -125,18 +121,6 @@ class RemoteQuota:
         self._owner.consume_quota.remote(self._name, self._a_minute, amount)
 
 
-class RemoteLimits:
-    """A ``ServeOwner`` as replicas ask it for leases. Raises what Ray does."""
-
-    def __init__(self, owner: Any) -> None:
-        self._owner = owner
-
-    async def lend(
-        self, worker: str, limits: EndpointLimits, uses: EndpointUses, dollars: DollarUse | None
-    ) -> tuple[Mapping[str, Lease], DollarLease]:
-        return await self._owner.lend.remote(worker, limits, uses, dollars)
-
-
 class LeasingApp:
     """An ASGI application whose process is lent its limits for as long as it runs."""
 
@@ -160,7 +144,7 @@ class LeasingApp:
         await self._app(scope, receive, send)
 
     async def _renew_leases(self) -> None:
-        leased = LeasedLimiters(secrets.token_hex(8), RemoteLimits(self._owner))
+        leased = LeasedLimiters(secrets.token_hex(8), RemoteOwner(self._owner))
         is_told = False
         while True:
             try:
@@ -221,7 +205,7 @@ def start_replicas(
     owner = cluster.start_actor(
         ServeOwner, cores=0, node=cluster.own_node, max_restarts=-1, max_task_retries=-1
     )
-    try:
+    with starting_application(APP_NAME, "no replica of the server can be started"):
         serve = import_serve()
         deployment = serve.deployment(
             serve.ingress(_replica_builder(setup, owner, prepare))(),
@@ -243,13 +227,6 @@ def start_replicas(
             logging_config={"enable_access_log": False, "log_level": "WARNING"},
         )
         serve.run(deployment.bind(), name=APP_NAME, route_prefix="/")
-    # Its errors have no family: a port in use elsewhere, no room for a replica.
-    except BaseException as error:
-        stop_serving(APP_NAME)  # what is called off by Ctrl-C would go on, too
-        if not isinstance(error, Exception):
-            raise
-        said = to_one_line(error)[:500] or type(error).__name__
-        raise ConfigError(f"no replica of the server can be started: {said}") from None
 
 
 def _replica_builder(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import cycle, islice, zip_longest
 
 from mixtura.catalog import providers
@@ -26,41 +26,33 @@ MAX_TEAM = 4
 """Proposers of a team across providers: more cost more and wait for the slowest."""
 
 
+@dataclass(frozen=True, slots=True)
 class AutoDefaults:
     """
     The models of the default mixture; where none is configured, what this machine has: a key,
     Ollama, or the embedded model.
     """
 
-    def __init__(
-        self,
-        team: Sequence[str | MemberSpec],
-        aggregator: str,
-        why: str,
-        drafts: Sampling | None = None,
-        answer: Sampling | None = None,
-        *,
-        persona: str | None = None,
-        pattern: str | None = None,
-        is_across: bool = False,
-    ) -> None:
-        self.team = tuple(
-            name
-            if isinstance(name, MemberSpec)
-            else replace(parse_member(name), sampling=drafts or Sampling(), persona=persona)
-            for name in team
-        )
-        self.pattern = pattern
-        """What makes the answer of the mixture `default`, where that is no aggregator."""
-        self.aggregator = aggregator
-        self.why = why
-        self.answer = answer or Sampling()
-        self.is_across = is_across
-        """Whether it is a team of several providers' models, so that one had to be chosen."""
+    team: tuple[MemberSpec, ...]
+    aggregator: str
+    why: str
+    answer: Sampling = field(default_factory=Sampling)
+    pattern: str | None = None
+    """What makes the answer of the mixture `default`, where that is no aggregator."""
+    is_across: bool = False
+    """Whether it is a team of several providers' models, so that one had to be chosen."""
 
     @property
     def is_embedded(self) -> bool:
         return self.aggregator == EMBEDDED_MODEL
+
+
+def parse_team(
+    names: Iterable[str], sampling: Sampling | None = None, persona: str | None = None
+) -> tuple[MemberSpec, ...]:
+    """The members that *names* stand for. Raises ConfigError for one that is none."""
+    asked = sampling or Sampling()
+    return tuple(replace(parse_member(name), sampling=asked, persona=persona) for name in names)
 
 
 def use_default_mixture(plan: MixtureSpec) -> AutoDefaults:
@@ -76,7 +68,7 @@ def use_default_mixture(plan: MixtureSpec) -> AutoDefaults:
     why = f"the default mixture is '{plan.name}'"
     # What a judge is asked with is not how an answer is written.
     answer = Sampling() if plan.pattern.spec.kind.proposals_answer else plan.answer
-    return AutoDefaults(team, last, why, answer=answer)
+    return AutoDefaults(tuple(team), last, why, answer)
 
 
 def reaches_auto(plan: MixtureSpec, mixtures: Mapping[str, MixtureSpec]) -> bool:
@@ -135,7 +127,7 @@ def choose_team_across(keys: Mapping[str, str]) -> AutoDefaults:
         )
     if left_out:
         why += f"; the models of {_join_words(left_out)} are left out as far weaker"
-    return AutoDefaults(team, aggregator, why, is_across=True)
+    return AutoDefaults(parse_team(team), aggregator, why, is_across=True)
 
 
 def _join_words(words: Sequence[str]) -> str:
@@ -163,19 +155,16 @@ def detect_defaults(
         return choose_team_across(keys)
     for name, key in keys.items():
         provider = providers.providers()[name]
-        team = [f"{name}/{model}" for model in provider.usual]
+        team = parse_team(f"{name}/{model}" for model in provider.usual)
         return AutoDefaults(team, f"{name}/{provider.aggregator}", f"{key} is set")
     if here is not None:
         return here
     if len(pulled) > 1:
+        team = parse_team(pulled, Sampling(max_tokens=512))
         why = "the starter team is on this machine"
-        return AutoDefaults(
-            pulled, pulled[0], why, Sampling(max_tokens=512), Sampling(max_tokens=1024)
-        )
+        return AutoDefaults(team, pulled[0], why, Sampling(max_tokens=1024))
     silent = "does not answer" if is_ollama_silent else "has no models"
     why = f"no API key is set and Ollama {silent}"
     use = embedded_settings()
-    return AutoDefaults(
-        [f"{use.model}*{use.samples}"], use.model, why, use.draft, use.answer,
-        persona=use.persona, pattern=use.pattern,
-    )  # fmt: skip
+    team = parse_team([f"{use.model}*{use.samples}"], use.draft, use.persona)
+    return AutoDefaults(team, use.model, why, use.answer, use.pattern)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from mixtura.catalog.command_tools import FoundTool, find_installed_tools
 from mixtura.catalog.providers import model_family
-from mixtura.config.auto_defaults import AutoDefaults
+from mixtura.config.auto_defaults import AutoDefaults, parse_team
 from mixtura.config.local_servers import FoundServer, find_local_servers
 from mixtura.config.plan import INLINE_MARKS, Environment
 
@@ -66,7 +66,7 @@ def choose_council(
     team = [one.name for one in choose_different(members, most)]
     names = team if len(team) > 1 else [f"{team[0]}*3"]
     titles = dict.fromkeys(one.title for one in servers if _served_members(one))
-    return AutoDefaults(names, team[0], _describe_team(tools, list(titles)))
+    return AutoDefaults(parse_team(names), team[0], _describe_team(tools, list(titles)))
 
 
 def choose_different(members: Sequence[CouncilMember], most: int) -> list[CouncilMember]:

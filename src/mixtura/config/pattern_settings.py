@@ -159,8 +159,8 @@ def _read_settings(
         one.name: getattr(table, one.encode_name) for one in msgspec.structs.fields(spec.settings)
     }
     try:
+        spec.check_layers(spec.name, len(table.layers))
         settings = spec.settings(**values)
-        spec.check_settings(settings, len(table.layers))
     except (ConfigError, ValueError) as error:
         key = error.key if isinstance(error, ConfigError) else None
         raise document.error_at([*path, *([key] if key else [])], str(error)) from None
@@ -219,7 +219,7 @@ def build_pattern(
     spec, settings = plan.pattern.spec, plan.pattern.settings
     if layers:
         try:
-            spec.check_settings(settings, len(layers))
+            spec.check_layers(spec.name, len(layers))
         except ConfigError as error:
             said = str(error).removeprefix(f"{error.key}: ")
             raise ConfigError(f"{plan.name}: {said}") from None

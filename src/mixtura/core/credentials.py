@@ -9,6 +9,8 @@ from contextlib import suppress
 from typing import Any, cast
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from mixtura.core.json_text import map_texts
+
 HIDDEN = "***"
 
 _TOO_PLAIN = re.compile(r"[A-Za-z]{0,7}|[0-9]{0,7}|.{0,3}|(.)\1*", re.DOTALL)
@@ -168,14 +170,7 @@ def mask_keys(text: str, *, names: bool = False) -> str:
 
 def mask_key_forms(data: Any) -> Any:
     """The data without texts, or names of fields, that have the form of a key, whoever's it is."""
-    if isinstance(data, str):
-        return mask_keys(data)
-    if isinstance(data, list):
-        return [mask_key_forms(one) for one in cast("list[Any]", data)]
-    if isinstance(data, dict):
-        rows = cast("dict[str, Any]", data).items()
-        return {mask_keys(name): mask_key_forms(value) for name, value in rows}
-    return data
+    return map_texts(data, mask_keys)
 
 
 _ASSIGNED = re.compile(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar, cast, overload
 
 import msgspec
 
@@ -137,6 +137,18 @@ def read_json_text(text: str, parse_constant: Callable[[str], Any] | None = None
 
 
 _TOO_DEEP = f"it is nested more than {MAX_REQUEST_DEPTH} levels deep"
+
+
+def map_texts(data: Any, change: Callable[[str], str]) -> Any:
+    """The data with *change* called on each text in it, and on the names of fields."""
+    if isinstance(data, str):
+        return change(data)
+    if isinstance(data, list):
+        return [map_texts(one, change) for one in cast("list[Any]", data)]
+    if isinstance(data, dict):
+        rows = cast("dict[str, Any]", data).items()
+        return {change(name): map_texts(value, change) for name, value in rows}
+    return data
 
 
 def is_deeper_than(data: Any, most: int) -> bool:

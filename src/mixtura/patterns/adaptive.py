@@ -21,10 +21,10 @@ from mixtura.patterns.answer_groups import AnswerReader, group_by_answer, larges
 from mixtura.patterns.choosing import medoid_position
 from mixtura.patterns.final_answer import Extract
 from mixtura.patterns.ranker import GREEDY_SAMPLING
-from mixtura.patterns.spec import FinalModel, PatternSpec, require_two_layers
+from mixtura.patterns.spec import PatternSpec, require_two_layers
 from mixtura.patterns.verdict_calls import Judge, ask_judges
 from mixtura.patterns.verdict_parsing import parse_named_number
-from mixtura.patterns.vote import check_extract
+from mixtura.patterns.vote import ExtractSettings
 from mixtura.prompts.synthesis import Synthesis, sameness_prompt
 
 UNCHANGED_SIMILARITY = 0.9
@@ -55,10 +55,6 @@ class Adaptive(AggregatedPattern):
     def __post_init__(self) -> None:
         if len(self.layers) < 2:
             raise ValueError("there is a layer before the one that changes nothing")
-
-    @property
-    def final_layers(self) -> tuple[str, ...]:
-        return (self.aggregator.model.name,)
 
     def planned_calls(self) -> Sequence[PlannedCall]:
         """
@@ -150,34 +146,32 @@ def _read_same(reply: Completion) -> bool | None:
     return bool(number) if number in (0, 1) else None
 
 
-class AdaptiveSettings(msgspec.Struct, frozen=True):
-    """The settings of `Adaptive` in a file: *judge* is a model that compares, none by default."""
+class AdaptiveSettings(ExtractSettings, frozen=True):
+    """
+    The settings of `Adaptive` in a file: *judge* is a model that compares, none by default. Raises
+    ConfigError where they do not go together.
+    """
 
     threshold: Annotated[float, msgspec.Meta(ge=0, le=1)] = UNCHANGED_SIMILARITY
-    extract: str = "text"
     judge: str = ""
 
-
-def _check_settings(settings: AdaptiveSettings, layers: int) -> None:  # noqa: ARG001
-    check_extract(settings.extract)
-    if settings.judge and settings.extract != "text":
-        problem = f"judge: with extract = '{settings.extract}' nobody judges: answers are counted"
-        raise ConfigError(problem, key="judge")
-    if settings.judge and settings.threshold != UNCHANGED_SIMILARITY:
-        problem = "threshold: has no effect beside `judge`, who decides in its place"
-        raise ConfigError(problem, key="threshold")
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.judge and self.extract != "text":
+            problem = f"judge: with extract = '{self.extract}' nobody judges: answers are counted"
+            raise ConfigError(problem, key="judge")
+        if self.judge and self.threshold != UNCHANGED_SIMILARITY:
+            problem = "threshold: has no effect beside `judge`, who decides in its place"
+            raise ConfigError(problem, key="threshold")
 
 
 PATTERN = PatternSpec(
-    name="adaptive",
     help="a synthesis of the first layer that says what the one before it said",
     kind=Adaptive,
     settings=AdaptiveSettings,
-    final_model=FinalModel("aggregator", "the model that writes the answer"),
+    aggregator="the model that writes the answer",
     model_settings=("judge",),
-    takes_fallbacks=True,
     final_step="the aggregator, as soon as a layer changes nothing",
     check_layers=require_two_layers,
-    check=_check_settings,
     may_stop_early=True,
 )

@@ -16,7 +16,7 @@ from mixtura.engine.final_step import FinalStep
 from mixtura.patterns.agreement import name_agreement
 from mixtura.patterns.analysis_report import AnalysisReport, parse_analysis
 from mixtura.patterns.ranker import GREEDY_SAMPLING
-from mixtura.patterns.spec import FinalModel, PatternSpec, require_proposers
+from mixtura.patterns.spec import PatternSpec, require_proposers
 from mixtura.patterns.verdict_calls import Judge, ask_judges
 from mixtura.prompts.synthesis import analysis_prompt, show_with_analysis
 
@@ -93,14 +93,10 @@ def _summarize_report(report: AnalysisReport) -> str:
 
 
 PATTERN = PatternSpec(
-    name="analyse",
     help="a synthesis that follows a report on where the proposals agree and differ",
     kind=Analyse,
-    final_model=FinalModel(
-        "aggregator", "the model that analyses the proposals and writes the answer"
-    ),
-    takes_fallbacks=True,
+    aggregator="the model that analyses the proposals and writes the answer",
     check_layers=require_proposers("their proposals are what it reports on"),
     final_step="the aggregator: first an analysis of the proposals, then the answer",
-    count_final_layers=lambda settings, proposals: 2,  # noqa: ARG005
+    final_layer_count=2,
 )

@@ -16,9 +16,7 @@ from mixtura.core.text import pluralize_count
 from mixtura.core.types import Completion, Request, Sampling
 from mixtura.engine.task_groups import gather_all
 from mixtura.patterns.choosing import (
-    Chosen,
     Verdict,
-    build_judged,
     fallback_verdict,
     with_tool_calls_as_text,
 )
@@ -142,12 +140,10 @@ async def _verify_proposal(
 PATTERN = PatternSpec(
     name="best-of",
     help="the proposal that a judge gives the highest score",
-    kind=Chosen,
-    build=build_judged(lambda judge, parts: BestOf(judge, parts.sampling)),
+    chooser=BestOf,
     final_model=FinalModel(
         "judge", "the model that gives every proposal its score", GREEDY_SAMPLING
     ),
     final_step="scores each proposal: the best is the answer",
-    role="judges",
     action="judges the drafts",
 )

@@ -24,7 +24,6 @@ from mixtura.patterns.best_of import Verifier, run_verifier
 from mixtura.patterns.choosing import (
     Chosen,
     Verdict,
-    build_chosen,
     fallback_verdict,
     with_tool_calls_as_text,
 )
@@ -343,6 +342,7 @@ class CheckedSettings(msgspec.Struct, frozen=True):
     """
     In a file: *tester* is a model that writes tests, *check* a command that is run on each proposal
     with *seconds* of time, its code in *file*; *outside_sandbox* says that this is wanted.
+    Raises ConfigError where they do not go together.
     """
 
     tester: str = ""
@@ -355,23 +355,23 @@ class CheckedSettings(msgspec.Struct, frozen=True):
         """The command of *check*, where there is one. Raises ValueError where it is none."""
         return CheckCommand.parse(self.check, self.seconds, self.file) if self.check else None
 
-
-def _check_settings(settings: CheckedSettings, layers: int) -> None:  # noqa: ARG001
-    usual = {} if settings.check else msgspec.structs.asdict(CheckedSettings(settings.tester))
-    for key in (key for key, value in usual.items() if getattr(settings, key) != value):
-        raise ConfigError(f"{key}: has no effect without `check`", key=key)
-    if settings.check and not settings.outside_sandbox:
-        problem = (
-            "check: this command runs what models wrote outside the sandbox, with your rights: it"
-            " can read your files and use the network. To allow it, set `outside_sandbox = true`"
-        )
-        raise ConfigError(problem, key="check")
-    if settings.check and settings.tester:
-        raise ConfigError("tester: a `check` takes the place of tests", key="tester")
-    try:
-        settings.command()
-    except ValueError as error:
-        raise ConfigError(str(error), key=str(error).partition(":")[0]) from None
+    def __post_init__(self) -> None:
+        for one in () if self.check else msgspec.structs.fields(self):
+            if one.name != "tester" and getattr(self, one.name) != one.default:
+                raise ConfigError(f"{one.name}: has no effect without `check`", key=one.name)
+        if self.check and not self.outside_sandbox:
+            problem = (
+                "check: this command runs what models wrote outside the sandbox, with your rights:"
+                " it can read your files and use the network. To allow it, set"
+                " `outside_sandbox = true`"
+            )
+            raise ConfigError(problem, key="check")
+        if self.check and self.tester:
+            raise ConfigError("tester: a `check` takes the place of tests", key="tester")
+        try:
+            self.command()
+        except ValueError as error:
+            raise ConfigError(str(error), key=str(error).partition(":")[0]) from None
 
 
 def _describe_final_step(settings: CheckedSettings) -> str:
@@ -382,19 +382,16 @@ def _describe_final_step(settings: CheckedSettings) -> str:
 
 def _build(parts: PatternParts) -> Chosen:
     chooser = Checked(tester=parts.models.get("tester"), command=parts.settings.command())
-    return build_chosen(parts, chooser)
+    return parts.build_kind(Chosen, chooser=chooser)
 
 
 PATTERN = PatternSpec(
     name="checked",
     help="the proposal that passes most checks: programs are run, JSON is held to its schema",
-    kind=Chosen,
     build=_build,
     settings=CheckedSettings,
-    no_final_model="checked has no aggregator: nobody writes its answer",
     model_settings=("tester",),
     describe_final_step=_describe_final_step,
     role="checks",
     action="runs the drafts",
-    check=_check_settings,
 )

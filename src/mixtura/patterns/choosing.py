@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Protocol, Self
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple, Protocol, Self
 
 from mixtura.core.agreement import Support
 from mixtura.core.events import Emit
@@ -17,7 +17,6 @@ from mixtura.core.types import Completion, Json, Request
 from mixtura.engine.final_step import FinalStep
 from mixtura.engine.layer import LayersResult, run_layers
 from mixtura.engine.pattern import Pattern
-from mixtura.patterns.spec import PatternParts
 from mixtura.prompts.synthesis import Synthesis, write_draft
 
 
@@ -77,6 +76,17 @@ class CountingChooser(ABC):
     @abstractmethod
     def count_answers(self, proposals: Sequence[Completion]) -> Verdict:
         """Which of two proposals or more is the answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class DrawCountingChooser(CountingChooser):
+    """A chooser that also counts the draws that were lost."""
+
+    asked: Mapping[str, int] = field(default_factory=dict[str, int], kw_only=True)
+    """How many draws each model was asked for, by name; as many as there are by default."""
+
+    def for_draws(self, asked: Mapping[str, int]) -> Self:
+        return replace(self, asked=asked)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,31 +194,6 @@ class Chosen(Pattern):
         return step.choose(
             verdict.which, verdict.why, by=name, degraded=verdict.degraded, support=verdict.support
         )
-
-
-def build_chosen(parts: PatternParts, chooser: Chooser) -> Chosen:
-    """
-    The pattern of a configuration file, with *chooser* as its last step. Raises ValueError without
-    layers.
-    """
-    return parts.build_kind(Chosen, chooser=chooser)
-
-
-def build_judged(
-    make: Callable[[Model, PatternParts], Chooser],
-) -> Callable[[PatternParts], Chosen]:
-    """The builder of a pattern whose chooser *make* makes of its judge and the pattern's parts."""
-
-    def build(parts: PatternParts) -> Chosen:
-        assert parts.final_model is not None
-        return build_chosen(parts, make(parts.final_model, parts))
-
-    return build
-
-
-def build_counted(make: Callable[[Any], Chooser]) -> Callable[[PatternParts], Chosen]:
-    """The builder of a pattern whose chooser *make* makes of its settings: it calls no model."""
-    return lambda parts: build_chosen(parts, make(parts.settings))
 
 
 # ---- what choosers have in common

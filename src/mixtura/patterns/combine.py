@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, Self
+from dataclasses import dataclass, field
+from typing import Annotated
 
 import msgspec
 
@@ -15,15 +15,13 @@ from mixtura.core.text import pluralize_count, to_one_line
 from mixtura.core.types import Completion
 from mixtura.patterns.answer_groups import AnswerReader, group_by_answer
 from mixtura.patterns.choosing import (
-    Chosen,
-    CountingChooser,
+    DrawCountingChooser,
     Verdict,
-    build_counted,
     fallback_verdict,
 )
 from mixtura.patterns.final_answer import Extract
 from mixtura.patterns.spec import PatternSpec, check_name
-from mixtura.patterns.vote import check_extract
+from mixtura.patterns.vote import ExtractSettings
 
 FEATURES = ("votes", "accuracy", "families", "family_share", "surest", "length")
 """What is known of an answer; `measure_answers` says what each of them is."""
@@ -31,7 +29,7 @@ MAX_WEIGHT = 1000.0
 
 
 @dataclass(frozen=True, slots=True)
-class Combine(CountingChooser):
+class Combine(DrawCountingChooser):
     """
     A learned combiner (after arXiv 2601.07245): the answer with the highest score is given.
 
@@ -47,11 +45,6 @@ class Combine(CountingChooser):
     weights: Mapping[str, float] = field(default_factory=dict[str, float])
     accuracy: Mapping[str, float] = field(default_factory=dict[str, float])
     families: Mapping[str, str] = field(default_factory=dict[str, str])
-    asked: Mapping[str, int] = field(default_factory=dict[str, int])
-    """How many draws each model was asked for, by name; as many as there are by default."""
-
-    def for_draws(self, asked: Mapping[str, int]) -> Self:
-        return replace(self, asked=asked)
 
     def count_answers(self, proposals: Sequence[Completion]) -> Verdict:
         """The first proposal of the answer with the highest score. Raises what *extract* raises."""
@@ -130,25 +123,24 @@ def _shares_by_owner(positions: Sequence[int], owners: Sequence[str]) -> dict[st
     return {owner: own.count(owner) / owners.count(owner) for owner in dict.fromkeys(owners)}
 
 
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Weight = Annotated[float, msgspec.Meta(ge=-MAX_WEIGHT, le=MAX_WEIGHT)]
 
 
-class CombineSettings(msgspec.Struct, frozen=True):
-    """The settings of `Combine` in a file."""
+class CombineSettings(ExtractSettings, frozen=True):
+    """The settings of `Combine` in a file. Raises ConfigError for weights that are none."""
 
-    extract: str = "text"
-    weights: dict[str, Weight] = {}
+    weights: dict[str, Weight] = msgspec.field(default_factory=dict[str, float])
     """Empty: a plain vote."""
-    accuracy: dict[str, Annotated[float, msgspec.Meta(ge=0, le=1)]] = {}
-    families: dict[str, str] = {}
+    accuracy: dict[str, Share] = msgspec.field(default_factory=dict[str, float])
+    families: dict[str, str] = msgspec.field(default_factory=dict[str, str])
 
-
-def _check_settings(settings: CombineSettings, layers: int) -> None:  # noqa: ARG001
-    check_extract(settings.extract)
-    for name in settings.weights:
-        check_name("weights", "feature", name, FEATURES)
-    if settings.weights and not any(settings.weights.values()):
-        raise ConfigError("weights: at least one must not be 0", key="weights")
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in self.weights:
+            check_name("weights", "feature", name, FEATURES)
+        if self.weights and not any(self.weights.values()):
+            raise ConfigError("weights: at least one must not be 0", key="weights")
 
 
 def _check_draws(settings: CombineSettings, draws: Mapping[str, int]) -> None:
@@ -157,20 +149,12 @@ def _check_draws(settings: CombineSettings, draws: Mapping[str, int]) -> None:
             check_name(key, "member", name, draws)
 
 
-def _make_chooser(settings: Any) -> Combine:
-    return Combine(settings.extract, settings.weights, settings.accuracy, settings.families)
-
-
 PATTERN = PatternSpec(
     name="combine",
     help="the answer with the highest score, by weights that `mixtura tune` learns",
-    kind=Chosen,
-    build=build_counted(_make_chooser),
+    chooser=Combine,
     settings=CombineSettings,
-    no_final_model="combine has no aggregator: it counts",
     final_step="the answer with the highest score is given",
-    role="scores",
     action="scores each answer",
-    check=_check_settings,
     check_draws=_check_draws,
 )

@@ -21,10 +21,10 @@ from mixtura.patterns.answer_groups import AnswerReader, group_by_answer, larges
 from mixtura.patterns.choosing import is_finished, with_tool_calls_as_text
 from mixtura.patterns.final_answer import Extract
 from mixtura.patterns.ranker import GREEDY_SAMPLING
-from mixtura.patterns.spec import FinalModel, PatternSpec, require_proposers
+from mixtura.patterns.spec import PatternSpec, require_proposers
 from mixtura.patterns.verdict_calls import Judge, ask_judges
 from mixtura.patterns.verdict_parsing import parse_named_number
-from mixtura.patterns.vote import check_extract_setting
+from mixtura.patterns.vote import ExtractSettings
 from mixtura.prompts.synthesis import sameness_prompt
 
 
@@ -138,23 +138,19 @@ def _parse_same(reply: Completion) -> bool | None:
     return bool(number) if number in (0, 1) else None
 
 
-class GateSettings(msgspec.Struct, frozen=True):
+class GateSettings(ExtractSettings, frozen=True):
     """The settings of `Gate` in a file."""
 
     threshold: Annotated[float, msgspec.Meta(ge=0, le=1)] = 1.0
-    extract: str = "text"
 
 
 PATTERN = PatternSpec(
-    name="gate",
     help="a scout's answer where the scouts agree, else a synthesis by the strong model",
     kind=Gate,
     settings=GateSettings,
-    final_model=FinalModel("aggregator", "the strong model, which answers if the scouts differ"),
-    takes_fallbacks=True,
+    aggregator="the strong model, which answers if the scouts differ",
     final_step="where the drafts agree one of them is the answer, else the aggregator's",
     check_layers=require_proposers("one of their proposals may be the answer"),
-    check=check_extract_setting,
-    count_final_layers=lambda settings, proposals: 2,  # noqa: ARG005
+    final_layer_count=2,
     may_stop_early=True,
 )

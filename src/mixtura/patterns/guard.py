@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import msgspec
 
-from mixtura.core.errors import ConfigError, QuorumNotMetError
+from mixtura.core.errors import QuorumNotMetError
 from mixtura.core.model import Model
 from mixtura.core.roles import Aggregator, Layer, PlannedCall, Proposer
 from mixtura.core.types import Completion, Sampling
@@ -16,7 +16,7 @@ from mixtura.engine.pattern import Pattern
 from mixtura.patterns.choosing import fallback_verdict, finished_positions
 from mixtura.patterns.comparisons import compare_pairs
 from mixtura.patterns.ranker import GREEDY_SAMPLING
-from mixtura.patterns.spec import FinalModel, PatternParts, PatternSpec
+from mixtura.patterns.spec import PatternParts, PatternSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,18 +129,9 @@ class GuardSettings(msgspec.Struct, frozen=True):
     member: str = ""
 
 
-def _check_draws(settings: GuardSettings, draws: Mapping[str, int]) -> None:
-    if settings.member and settings.member not in draws:
-        problem = f"'{settings.member}' is not a proposer of the last layer: {', '.join(draws)}"
-        raise ConfigError(f"member: {problem}", key="member")
-
-
 def _build(parts: PatternParts) -> Guard:
     judge = parts.models.get("judge") or parts.aggregator().model
-    try:
-        guard = parts.build_aggregated(Guard, judge=judge, member=parts.settings.member)
-    except ValueError as error:
-        raise ConfigError(f"{parts.name}: {error}", key="member") from None
+    guard = parts.build_aggregated(Guard, judge=judge, member=parts.settings.member)
     *before, last = guard.layers
     if last.learned:  # without its answer there is nothing that guards
         last = replace(last, learned=last.learned.waiting_for(guard.guarded_member))
@@ -153,17 +144,13 @@ def _describe_final_step(settings: GuardSettings) -> str:
 
 
 PATTERN = PatternSpec(
-    name="guard",
     help="a synthesis, unless a judge finds the best member's own answer as good",
     kind=Guard,
     build=_build,
     settings=GuardSettings,
-    final_model=FinalModel("aggregator", "the model that writes the synthesis"),
+    aggregator="the model that writes the synthesis",
     model_settings=("judge",),
-    takes_fallbacks=True,
-    check_draws=_check_draws,
     describe_final_step=_describe_final_step,
-    role="aggregator",
     action="writes an answer that a judge compares with the best member's",
-    count_final_layers=lambda settings, proposals: 2,  # noqa: ARG005
+    final_layer_count=2,
 )

@@ -10,14 +10,13 @@ from typing import Annotated
 import msgspec
 
 from mixtura.core.events import Emit
-from mixtura.core.model import Model
 from mixtura.core.roles import PlannedCall
 from mixtura.core.text import pluralize_count
 from mixtura.core.types import Completion, Request, Sampling
-from mixtura.patterns.choosing import Chosen, JudgingChooser, Verdict, build_judged
+from mixtura.patterns.choosing import JudgingChooser, Verdict
 from mixtura.patterns.comparisons import Comparisons, compare_pairs
 from mixtura.patterns.ranker import GREEDY_SAMPLING, shuffled_positions
-from mixtura.patterns.spec import FinalModel, PatternParts, PatternSpec
+from mixtura.patterns.spec import FinalModel, PatternSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,20 +84,14 @@ class KnockoutSettings(msgspec.Struct, frozen=True):
     comparisons: Annotated[int, msgspec.Meta(ge=1, le=100)] = 2
 
 
-def _make_chooser(judge: Model, parts: PatternParts) -> Knockout:
-    return Knockout(judge, parts.settings.comparisons, parts.sampling)
-
-
 PATTERN = PatternSpec(
     name="knockout",
     help="the proposal that is left when a judge compares them in pairs",
-    kind=Chosen,
-    build=build_judged(_make_chooser),
+    chooser=Knockout,
     settings=KnockoutSettings,
     final_model=FinalModel(
         "judge", "the model that compares the proposals in pairs", GREEDY_SAMPLING
     ),
     final_step="compares proposals in pairs, {comparisons} times each: the last one is the answer",
-    role="compares",
     action="compares the drafts in pairs",
 )

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from mixtura.engine.mixture import Mixture
-from mixtura.patterns.spec import FinalModel, PatternSpec
+from mixtura.patterns.spec import PatternSpec
 
 PATTERN = PatternSpec(
-    name="mixture",
     help="a synthesis that the aggregator writes of all proposals",
     kind=Mixture,
-    final_model=FinalModel("aggregator", "the model that writes the answer"),
-    takes_fallbacks=True,
+    aggregator="the model that writes the answer",
 )

@@ -26,7 +26,7 @@ from mixtura.patterns.checked import (
 )
 from mixtura.patterns.choosing import medoid_position
 from mixtura.patterns.final_answer import EXTRACTORS, extract_marked
-from mixtura.patterns.spec import PatternParts, PatternSpec, require_proposers
+from mixtura.patterns.spec import PatternSpec, require_proposers
 from mixtura.patterns.vote import check_extract
 from mixtura.prompts.instructions import load_text
 from mixtura.prompts.synthesis import Synthesis
@@ -57,7 +57,7 @@ class Modes(Pattern):
     def __post_init__(self) -> None:
         if not self.layers or any(layer.call_count < 2 for layer in self.layers):
             raise ValueError(
-                "each layer needs two calls or more: one in words and one for a program"
+                "layers: each layer needs two calls or more: one in words and one for a program"
             )
 
     def final_calls(self, reads: tuple[int, ...]) -> Sequence[PlannedCall]:  # noqa: ARG002
@@ -192,36 +192,23 @@ def _as_literal(answer: str) -> float | int | str:
 
 
 class ModesSettings(msgspec.Struct, frozen=True):
-    """The settings of `Modes` in a file."""
+    """The settings of `Modes` in a file. Raises ConfigError for an *extract* it cannot have."""
 
     extract: str = "auto"
 
-
-def _check_settings(settings: ModesSettings, layers: int) -> None:  # noqa: ARG001
-    if settings.extract == "text":
-        problem = "extract: 'modes' compares final answers: 'text' has none"
-        raise ConfigError(problem, key="extract")
-    check_extract(settings.extract, "auto")
-
-
-def _build(parts: PatternParts) -> Modes:
-    try:
-        return parts.build_kind(Modes, extract=parts.settings.extract)
-    except ValueError as error:
-        raise ConfigError(f"{parts.name}: layers: {error}", key="layers") from None
+    def __post_init__(self) -> None:
+        if self.extract == "text":
+            problem = "extract: 'modes' compares final answers: 'text' has none"
+            raise ConfigError(problem, key="extract")
+        check_extract(self.extract, "auto")
 
 
 PATTERN = PatternSpec(
-    name="modes",
     help="an answer in words that a program, which another seat wrote, computes as well",
     kind=Modes,
-    build=_build,
     settings=ModesSettings,
-    no_final_model="modes has no aggregator: programs decide",
     final_step="every other call is a program that is run; the answer is where the two agree",
-    role="runs",
     action="runs the programs",
     check_layers=require_proposers("they answer in two ways"),
-    check=_check_settings,
     may_stop_early=True,
 )

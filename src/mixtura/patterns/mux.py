@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Annotated, NamedTuple, Self
+from dataclasses import dataclass, field
+from typing import Annotated, NamedTuple
 
 import msgspec
 
@@ -19,19 +19,17 @@ from mixtura.patterns.answer_groups import (
     largest_group,
 )
 from mixtura.patterns.choosing import (
-    Chosen,
-    CountingChooser,
+    DrawCountingChooser,
     Verdict,
-    build_counted,
     fallback_verdict,
 )
 from mixtura.patterns.final_answer import Extract
 from mixtura.patterns.spec import PatternSpec, check_name
-from mixtura.patterns.vote import check_extract_setting
+from mixtura.patterns.vote import ExtractSettings
 
 
 @dataclass(frozen=True, slots=True)
-class Mux(CountingChooser):
+class Mux(DrawCountingChooser):
     """
     SLM-MUX (Wang et al. 2025, arXiv 2510.05077, algorithm 1): no model reads another's answer.
 
@@ -45,11 +43,6 @@ class Mux(CountingChooser):
     name = "mux"
     extract: Extract | AnswerReader = "text"
     accuracy: Mapping[str, float] = field(default_factory=dict[str, float])
-    asked: Mapping[str, int] = field(default_factory=dict[str, int])
-    """How many draws each member was asked for, by model name; as many as there are by default."""
-
-    def for_draws(self, asked: Mapping[str, int]) -> Self:
-        return replace(self, asked=asked)
 
     def count_answers(self, proposals: Sequence[Completion]) -> Verdict:
         """The proposal of the most confident member. Raises what a function *extract* raises."""
@@ -110,11 +103,13 @@ def rate_members(
     return rated
 
 
-class MuxSettings(msgspec.Struct, frozen=True):
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+
+
+class MuxSettings(ExtractSettings, frozen=True):
     """The settings of `Mux` in a file."""
 
-    extract: str = "text"
-    accuracy: dict[str, Annotated[float, msgspec.Meta(ge=0, le=1)]] = {}
+    accuracy: dict[str, Share] = msgspec.field(default_factory=dict[str, float])
 
 
 def check_counted_draws(
@@ -136,13 +131,9 @@ def _check_draws(settings: MuxSettings, draws: Mapping[str, int]) -> None:
 PATTERN = PatternSpec(
     name="mux",
     help="the answer of the member whose own draws agree most",
-    kind=Chosen,
-    build=build_counted(lambda given: Mux(given.extract, given.accuracy)),
+    chooser=Mux,
     settings=MuxSettings,
-    no_final_model="mux has no aggregator: it counts",
     final_step="the member whose draws agree most answers",
-    role="counts",
     action="counts each member's draws",
-    check=check_extract_setting,
     check_draws=_check_draws,
 )

@@ -10,10 +10,8 @@ from mixtura.core.events import Emit
 from mixtura.core.roles import PlannedCall
 from mixtura.core.types import Completion, Request, Sampling
 from mixtura.patterns.choosing import (
-    Chosen,
     JudgingChooser,
     Verdict,
-    build_judged,
     fallback_verdict,
     with_tool_calls_as_text,
 )
@@ -85,10 +83,8 @@ def shuffled_positions(request: Request, proposals: Sequence[Completion]) -> lis
 PATTERN = PatternSpec(
     name="rank",
     help="the proposal that a model names as the best",
-    kind=Chosen,
-    build=build_judged(lambda judge, parts: Ranker(judge, parts.sampling)),
+    chooser=Ranker,
     final_model=FinalModel("judge", "the model that names the best proposal", GREEDY_SAMPLING),
     final_step="names the best proposal: that is the answer",
-    role="picks",
     action="picks the answer",
 )

@@ -19,7 +19,7 @@ from mixtura.engine.pattern import Pattern
 from mixtura.patterns.answer_groups import AnswerReader
 from mixtura.patterns.final_answer import Extract
 from mixtura.patterns.spec import FinalModel, PatternSpec, require_proposers
-from mixtura.patterns.vote import Vote, check_extract_setting
+from mixtura.patterns.vote import ExtractSettings, Vote
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,12 +116,11 @@ def _seed(request: Request) -> int:
     return int.from_bytes(blake2b(said.encode("utf-8", "replace"), digest_size=8).digest(), "big")
 
 
-class RecursiveSettings(msgspec.Struct, frozen=True):
+class RecursiveSettings(ExtractSettings, frozen=True):
     """The settings of `Recursive` in a file."""
 
     subset: Annotated[int, msgspec.Meta(ge=1, le=100)] = 4
     steps: Annotated[int, msgspec.Meta(ge=1, le=100)] = 2
-    extract: str = "text"
 
 
 MAX_CALLS = 10_000
@@ -136,16 +135,13 @@ def _check_draws(settings: RecursiveSettings, draws: Mapping[str, int]) -> None:
 
 
 PATTERN = PatternSpec(
-    name="recursive",
     help="a population of answers, each made anew from a few others, then a vote",
     kind=Recursive,
     settings=RecursiveSettings,
     final_model=FinalModel("aggregator", "the model that writes each new answer of the population"),
     final_step="{steps} steps of as many new answers, each from {subset} others; then a vote",
-    role="aggregator",
     action="writes the population anew",
     check_layers=require_proposers("the population"),
-    check=check_extract_setting,
     check_draws=_check_draws,
-    count_final_layers=lambda settings, proposals: settings.steps + 1,  # noqa: ARG005
+    final_layer_count=lambda settings, proposals: settings.steps + 1,  # noqa: ARG005
 )

@@ -19,7 +19,7 @@ from mixtura.patterns.choosing import finished_positions
 from mixtura.patterns.closing_object import read_closing_object
 from mixtura.patterns.ranker import GREEDY_SAMPLING
 from mixtura.patterns.sparse import pick_most_different
-from mixtura.patterns.spec import FinalModel, PatternSpec, require_two_layers
+from mixtura.patterns.spec import PatternSpec, require_two_layers
 from mixtura.patterns.verdict_calls import Judge, ask_judges
 from mixtura.prompts.synthesis import Synthesis, residual_prompt, show_with_changes
 
@@ -51,10 +51,6 @@ class Residual(AggregatedPattern):
             raise ValueError("there is a layer before the one that changes something")
         if self.keep < 1 or self.quiet < 1:
             raise ValueError("at least one proposal is passed on, one layer may change nothing")
-
-    @property
-    def final_layers(self) -> tuple[str, ...]:
-        return (self.aggregator.model.name,)
 
     def planned_calls(self) -> Sequence[PlannedCall]:
         """Every layer and what it changed, and the answer; who is kept is not known beforehand."""
@@ -152,14 +148,10 @@ class ResidualSettings(msgspec.Struct, frozen=True):
 
 
 PATTERN = PatternSpec(
-    name="residual",
     help="a synthesis of layers that are told what each changed, until one changes nothing",
     kind=Residual,
     settings=ResidualSettings,
-    final_model=FinalModel(
-        "aggregator", "the model that says what a layer changed and writes the answer"
-    ),
-    takes_fallbacks=True,
+    aggregator="the model that says what a layer changed and writes the answer",
     final_step="the aggregator says what each layer changed, then writes the answer",
     check_layers=require_two_layers,
     may_stop_early=True,

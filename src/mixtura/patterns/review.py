@@ -113,12 +113,9 @@ REVIEW_SCHEMA: dict[str, Any] = {
 
 
 PATTERN = PatternSpec(
-    name="review",
     help="findings about a diff or a text, with how many members found each",
     kind=Review,
-    no_final_model="review has no aggregator: findings are merged by place",
     final_step="the findings are merged and counted",
-    role="merges",
     action="merges the findings",
     check_layers=require_one_layer("of members that each review"),
 )

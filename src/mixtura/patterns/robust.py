@@ -32,7 +32,7 @@ from mixtura.patterns.defanged_writer import (
     defang_proposals,
 )
 from mixtura.patterns.final_answer import EXTRACTORS, Extract, extract_marked
-from mixtura.patterns.spec import FinalModel, PatternSpec, require_proposers
+from mixtura.patterns.spec import PatternSpec, require_proposers
 from mixtura.patterns.vote import check_extract
 from mixtura.patterns.web_addresses import SuspectAddresses
 
@@ -358,21 +358,17 @@ class RobustSettings(msgspec.Struct, frozen=True):
     extract: str = "auto"
     softness: Annotated[float, msgspec.Meta(gt=0)] = 0.2
 
-
-def _check_settings(settings: RobustSettings, layers: int) -> None:  # noqa: ARG001
-    check_extract(settings.extract, "auto")
+    def __post_init__(self) -> None:
+        check_extract(self.extract, "auto")
 
 
 PATTERN = PatternSpec(
-    name="robust",
     help="what most members agree on; a host that only one of them names is defanged",
     kind=Robust,
     settings=RobustSettings,
-    final_model=FinalModel("aggregator", "the model that writes the answer where no vote decides"),
-    takes_fallbacks=True,
+    aggregator="the model that writes the answer where no vote decides",
     final_step="a vote where most say the same, else the aggregator, without each draft in turn",
     check_layers=require_proposers("they are compared"),
-    check=_check_settings,
     may_stop_early=True,
-    count_final_layers=lambda settings, proposals: 2,  # noqa: ARG005
+    final_layer_count=2,
 )

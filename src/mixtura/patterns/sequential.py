@@ -15,7 +15,7 @@ from mixtura.core.types import Completion, Sampling
 from mixtura.engine.aggregated_pattern import AggregatedPattern
 from mixtura.engine.final_step import FinalStep
 from mixtura.patterns.choosing import medoid_position
-from mixtura.patterns.spec import FinalModel, PatternParts, PatternSpec, require_one_layer
+from mixtura.patterns.spec import PatternParts, PatternSpec, require_one_layer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,17 +128,19 @@ def draft_windows(drafts: int, width: int, repeat: int = 1) -> list[range]:
 
 
 class SequentialSettings(msgspec.Struct, frozen=True):
-    """The settings of `Sequential` in a file: *window* is its width."""
+    """
+    The settings of `Sequential` in a file: *window* is its width. Raises ConfigError where *repeat*
+    leaves no place for a new draw.
+    """
 
     window: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 6
     repeat: Annotated[int, msgspec.Meta(ge=1, le=100)] = 1
 
-
-def _check_settings(settings: SequentialSettings, layers: int) -> None:  # noqa: ARG001
-    if settings.repeat >= settings.window:
-        key = "repeat" if settings.repeat > 1 else "window"
-        problem = f"{settings.repeat} of {settings.window} texts leave no room for a new draw"
-        raise ConfigError(f"{key}: {problem}", key=key)
+    def __post_init__(self) -> None:
+        if self.repeat >= self.window:
+            key = "repeat" if self.repeat > 1 else "window"
+            problem = f"{self.repeat} of {self.window} texts leave no room for a new draw"
+            raise ConfigError(f"{key}: {problem}", key=key)
 
 
 def _count_steps(settings: SequentialSettings, draws: int) -> int:
@@ -152,15 +154,12 @@ def _build(parts: PatternParts) -> Sequential:
 
 
 PATTERN = PatternSpec(
-    name="sequential",
     help="a synthesis of any number of draws, at most `window` texts at a time",
     kind=Sequential,
     build=_build,
     settings=SequentialSettings,
-    final_model=FinalModel("aggregator", "the model that merges the draws"),
-    takes_fallbacks=True,
+    aggregator="the model that merges the draws",
     final_step="the aggregator, at most {window} texts at a time",
     check_layers=require_one_layer("of draws"),
-    check=_check_settings,
-    count_final_layers=_count_steps,
+    final_layer_count=_count_steps,
 )

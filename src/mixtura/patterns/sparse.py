@@ -21,7 +21,7 @@ from mixtura.engine.layer import LayersResult
 from mixtura.patterns.choosing import finished_positions
 from mixtura.patterns.closing_object import read_closing_object
 from mixtura.patterns.ranker import GREEDY_SAMPLING
-from mixtura.patterns.spec import FinalModel, PatternSpec, require_proposers
+from mixtura.patterns.spec import PatternSpec, require_proposers
 from mixtura.patterns.verdict_calls import Judge, ask_judges
 from mixtura.prompts.synthesis import Synthesis, picking_prompt
 
@@ -51,10 +51,6 @@ class Sparse(AggregatedPattern):
     def __post_init__(self) -> None:
         if self.keep < 1:
             raise ValueError("at least one proposal is passed on")
-
-    @property
-    def final_layers(self) -> tuple[str, ...]:
-        return (self.aggregator.model.name,)
 
     def planned_calls(self) -> Sequence[PlannedCall]:
         """Each layer, its judge's choice, and the answer; who is kept is not known beforehand."""
@@ -182,13 +178,11 @@ def _describe_final_step(settings: SparseSettings) -> str:
 
 
 PATTERN = PatternSpec(
-    name="sparse",
     help="a synthesis of the few proposals that add something to each other",
     kind=Sparse,
     settings=SparseSettings,
-    final_model=FinalModel("aggregator", "the model that writes the answer"),
+    aggregator="the model that writes the answer",
     model_settings=("judge",),
-    takes_fallbacks=True,
     describe_final_step=_describe_final_step,
     check_layers=require_proposers("it passes some on"),
 )

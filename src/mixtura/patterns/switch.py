@@ -24,9 +24,8 @@ from mixtura.patterns.answer_groups import (
 )
 from mixtura.patterns.choosing import fallback_verdict, is_finished
 from mixtura.patterns.final_answer import Extract
-from mixtura.patterns.mux import check_counted_draws
+from mixtura.patterns.mux import MuxSettings, check_counted_draws
 from mixtura.patterns.spec import PatternParts, PatternSpec, require_one_layer
-from mixtura.patterns.vote import check_extract_setting
 from mixtura.prompts.synthesis import Synthesis
 
 
@@ -146,12 +145,10 @@ def weigh_answers(
     return weights
 
 
-class SwitchSettings(msgspec.Struct, frozen=True):
+class SwitchSettings(MuxSettings, frozen=True):
     """The settings of `Switch` in a file."""
 
     threshold: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1.0
-    extract: str = "text"
-    accuracy: dict[str, Annotated[float, msgspec.Meta(ge=0, le=1)]] = {}
 
 
 def _check_draws(settings: SwitchSettings, draws: Mapping[str, int]) -> None:
@@ -175,17 +172,13 @@ def _build(parts: PatternParts) -> Switch:
 
 
 PATTERN = PatternSpec(
-    name="switch",
     help="members asked one after another until the draws of one agree",
     kind=Switch,
     build=_build,
     settings=SwitchSettings,
-    no_final_model="switch has no aggregator: it counts",
     final_step="the next member is asked where a member's draws differ",
-    role="counts",
     action="counts each member's draws",
     check_layers=require_one_layer("of members in their order"),
-    check=check_extract_setting,
     check_draws=_check_draws,
     asks_in_turn=True,
     may_stop_early=True,

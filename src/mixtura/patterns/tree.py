@@ -16,7 +16,7 @@ from mixtura.engine.aggregated_pattern import AggregatedPattern
 from mixtura.engine.final_step import FinalStep
 from mixtura.engine.layer import LayerResult
 from mixtura.patterns.choosing import medoid_position
-from mixtura.patterns.spec import FinalModel, PatternSpec, require_proposers
+from mixtura.patterns.spec import PatternSpec, require_proposers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,13 +124,11 @@ class TreeSettings(msgspec.Struct, frozen=True):
 
 
 PATTERN = PatternSpec(
-    name="tree",
     help="a synthesis of many proposals, merged in groups of `fan_in`, then those",
     kind=Tree,
     settings=TreeSettings,
-    final_model=FinalModel("aggregator", "the model that merges each group and writes the answer"),
-    takes_fallbacks=True,
+    aggregator="the model that merges each group and writes the answer",
     final_step="the aggregator, at most {fan_in} texts at a time",
     check_layers=require_proposers("it merges proposals"),
-    count_final_layers=lambda settings, proposals: count_tree_layers(proposals, settings.fan_in),
+    final_layer_count=lambda settings, proposals: count_tree_layers(proposals, settings.fan_in),
 )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 
@@ -13,10 +12,8 @@ from mixtura.core.text import pluralize_count, to_one_line
 from mixtura.core.types import Completion
 from mixtura.patterns.answer_groups import AnswerReader, group_by_answer, largest_group
 from mixtura.patterns.choosing import (
-    Chosen,
     CountingChooser,
     Verdict,
-    build_counted,
     fallback_verdict,
     medoid_position,
 )
@@ -64,20 +61,18 @@ class Vote(CountingChooser):
         return Verdict(winner.positions[0], why, lost, share)
 
 
-class VoteSettings(msgspec.Struct, frozen=True):
-    """The settings of `Vote` in a file."""
+class ExtractSettings(msgspec.Struct, frozen=True):
+    """The settings in a file of a pattern that compares final answers. Raises as check_extract."""
 
     extract: str = "text"
 
+    def __post_init__(self) -> None:
+        check_extract(self.extract)
 
-def _describe_final_step(settings: VoteSettings) -> str:
+
+def _describe_final_step(settings: ExtractSettings) -> str:
     chosen = "most like the others" if settings.extract == "text" else "with the most votes"
     return f"the proposal {chosen} is the answer"
-
-
-def check_extract_setting(settings: Any, layers: int) -> None:  # noqa: ARG001
-    """Raises ConfigError where the setting `extract` names no kind of answer."""
-    check_extract(settings.extract)
 
 
 def check_extract(extract: str, *more: str) -> None:
@@ -88,12 +83,8 @@ def check_extract(extract: str, *more: str) -> None:
 PATTERN = PatternSpec(
     name="vote",
     help="the proposal that most agree with",
-    kind=Chosen,
-    build=build_counted(lambda given: Vote(given.extract)),
-    settings=VoteSettings,
-    no_final_model="a vote has no aggregator: nobody writes its answer",
+    chooser=Vote,
+    settings=ExtractSettings,
     describe_final_step=_describe_final_step,
-    role="votes",
     action="votes on the drafts",
-    check=check_extract_setting,
 )

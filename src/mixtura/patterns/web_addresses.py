@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
 from urllib.parse import unquote
 
-from mixtura.core.json_text import read_json_text
+from mixtura.core.json_text import map_texts, read_json_text
 from mixtura.patterns.host_names import break_dots, is_ip, normalize_host, normalize_path
 from mixtura.patterns.word_readings import WordReading, read_word
 
@@ -109,7 +109,7 @@ def defang_json(arguments: str, suspects: SuspectAddresses) -> str:
         read = read_json_text(arguments)
     except ValueError:
         return defang(arguments, suspects)
-    changed = _defang_value(read, suspects)
+    changed = map_texts(read, lambda text: defang(text, suspects))
     return arguments if changed == read else json.dumps(changed, ensure_ascii=False)
 
 
@@ -130,17 +130,6 @@ def find_strings(arguments: str) -> list[str]:
             items = cast("dict[str, Any]", value).items()
             waiting += [one for item in reversed(items) for one in reversed(item)]
     return found
-
-
-def _defang_value(value: Any, suspects: SuspectAddresses) -> Any:
-    if isinstance(value, str):
-        return defang(value, suspects)
-    if isinstance(value, list):
-        return [_defang_value(one, suspects) for one in cast("list[Any]", value)]
-    if isinstance(value, dict):
-        items = cast("dict[str, Any]", value).items()
-        return {defang(key, suspects): _defang_value(one, suspects) for key, one in items}
-    return value
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,17 +17,15 @@ from mixtura.core.text import pluralize_count, to_one_line
 from mixtura.core.types import Completion, Json, Request, Sampling
 from mixtura.patterns.answer_groups import AnswerGroup, AnswerReader, group_by_answer
 from mixtura.patterns.choosing import (
-    Chosen,
     JudgingChooser,
     Verdict,
-    build_judged,
     fallback_verdict,
     with_tool_calls_as_text,
 )
 from mixtura.patterns.final_answer import Extract
-from mixtura.patterns.spec import FinalModel, PatternParts, PatternSpec
+from mixtura.patterns.spec import FinalModel, PatternSpec
 from mixtura.patterns.verdict_calls import Judge, ask_judges
-from mixtura.patterns.vote import check_extract_setting
+from mixtura.patterns.vote import ExtractSettings
 from mixtura.prompts.synthesis import truth_prompt
 
 ONE_TOKEN = Sampling(temperature=0.0, max_tokens=8)
@@ -215,17 +213,15 @@ def softmax(scores: Sequence[float], temperature: float) -> list[float]:
     return [power / sum(powers) for power in powers]
 
 
-class WeightedSettings(msgspec.Struct, frozen=True):
+class WeightedSettings(ExtractSettings, frozen=True):
     """The settings of `Weighted` in a file: *softness* is the softmax's temperature."""
 
-    extract: str = "text"
     confidence: Confidence = "p-true"
     softness: Annotated[float, msgspec.Meta(gt=0, le=100)] = 0.5
 
 
-def _make_chooser(judge: Model, parts: PatternParts) -> Weighted:
-    settings = parts.settings
-    return Weighted(judge, settings.extract, settings.softness, parts.sampling, settings.confidence)
+def _make_chooser(judge: Model, *, softness: float, **more: Any) -> Weighted:
+    return Weighted(judge, temperature=softness, **more)
 
 
 def _weighs_tokens(settings: Any) -> bool:
@@ -244,15 +240,12 @@ def _describe_final_step(settings: WeightedSettings) -> str:
 PATTERN = PatternSpec(
     name="weighted",
     help="a vote in which proposals count by the probability that they are right",
-    kind=Chosen,
-    build=build_judged(_make_chooser),
+    chooser=_make_chooser,
     settings=WeightedSettings,
     final_model=FinalModel(
         "judge", "the model that judges how likely a proposal is to be right", ONE_TOKEN
     ),
     describe_final_step=_describe_final_step,
-    role="weighs",
     action="weighs the drafts",
-    check=check_extract_setting,
     may_stop_early=_weighs_tokens,
 )

@@ -10,6 +10,7 @@ from typing import Any, Literal, cast
 import msgspec
 
 from mixtura.core.errors import MalformedError
+from mixtura.core.json_text import map_texts
 from mixtura.core.quantities import parse_token_count, redacted_excerpt
 from mixtura.core.text import ANSI_ESCAPE
 from mixtura.core.types import Usage
@@ -191,14 +192,7 @@ def _decode_json(text: str) -> Any:
 
 
 def _replace_halves(value: Any) -> Any:
-    if isinstance(value, str):
-        return _HALF.sub("\ufffd", value)
-    if isinstance(value, list):
-        return [_replace_halves(one) for one in cast("list[Any]", value)]
-    if isinstance(value, dict):
-        rows = cast("dict[str, Any]", value).items()
-        return {_replace_halves(name): _replace_halves(one) for name, one in rows}
-    return value
+    return map_texts(value, lambda text: _HALF.sub("\ufffd", text))
 
 
 def _find_first(value: object, path: str) -> object:

@@ -85,25 +85,9 @@ def split_sizes(data: str, prompts: int, share: float = HELD_OUT, *, least: int 
     return SplitSizes(prompts - held, held)
 
 
-def split_prompts(
-    data: str,
-    folder: Path,
-    *,
-    questions: Sequence[str] | None = None,
-    limit: int | None = None,
-    seed: int = 0,
-    share: float = HELD_OUT,
-    least: int = 1,
-) -> PromptSplit:
-    """
-    *share* of the prompts, drawn with *seed*, held out, the rest in slices; *questions*: what each
-    row asks.
-
-    Raises ConfigError for a file that cannot be read, and for one with too few prompts.
-    """
-    searched, rest, _, repeated = split_rows(
-        data, questions=questions, limit=limit, seed=seed, share=share, least=least
-    )
+def write_split(rows: SplitRows, folder: Path) -> PromptSplit:
+    """Files below *folder*: the rows to search with in slices, and those held out."""
+    searched, rest, _, repeated = rows
     # The {} marks where the held-out prompts begin: the same rows split otherwise are other files.
     home = folder / f"select-{_rows_digest([*searched, {}, *rest])}"
     home.mkdir(parents=True, exist_ok=True)
@@ -124,7 +108,12 @@ def split_rows(
     share: float = HELD_OUT,
     least: int = 1,
 ) -> SplitRows:
-    """The same rows, and no file. Raises as `split_prompts`."""
+    """
+    *share* of the prompts, drawn with *seed*, held out, *least* of them or more, and the rest;
+    *questions*: what each row asks.
+
+    Raises ConfigError for a file that cannot be read, and for one with too few prompts.
+    """
     rows = dataset.load_rows(data)
     asked = questions or [json.dumps(row, sort_keys=True) for row in rows]
     # What chose a team must not judge it, and one prompt that stands in the file four times is no

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from mixtura.config.config import Config
 from mixtura.core.errors import BudgetExceededError, ConfigError, MixturaError
@@ -14,7 +13,7 @@ from mixtura.evals.judges import families
 from mixtura.evals.tasks import jsonl
 from mixtura.patterns.final_answer import EXTRACTORS, Extract
 from mixtura.selection import outcome, search
-from mixtura.selection.candidates import CandidateAnswers, CandidateCollector
+from mixtura.selection.candidates import CandidateAnswers
 from mixtura.selection.diversity import measure_diversity
 from mixtura.selection.measurements import (
     Evaluator,
@@ -24,11 +23,11 @@ from mixtura.selection.measurements import (
 )
 from mixtura.selection.outcome import HeldOutComparison, PromptCounts, SelectionResult
 from mixtura.selection.pick import choose_team
-from mixtura.selection.prompts import PromptSplit, split_prompts
+from mixtura.selection.prompts import split_rows, write_split
 from mixtura.selection.roles import model_roles
 from mixtura.selection.search import Measurement, Search, Team, pool_measurements
 from mixtura.selection.stage_progress import OnStageProgress, stage_reporter
-from mixtura.selection.team_search import TeamSearch
+from mixtura.selection.team_search import TeamSearch, budget_exceeded_error
 
 HELD_OUT_RESERVE = 1 / 4
 """The share of a cap that is kept for the held-out prompts."""
@@ -51,10 +50,11 @@ def select_team(
     # Asks nothing: a missing key is found before the other candidates are paid.
     for name in (*names, *([terms.judge] if terms.judge else [])):
         config.build_mixture(config.mixture_spec(name))
-    prompts = split_prompts(
-        terms.data, terms.logs, questions=list_prompts(terms), limit=terms.limit, seed=terms.seed,
+    rows = split_rows(
+        terms.data, questions=list_prompts(terms), limit=terms.limit, seed=terms.seed,
         share=terms.held_out,
     )  # fmt: skip
+    prompts = write_split(rows, terms.logs)
     evaluator = Evaluator(config, terms, prompts.folder, names)
     warnings = [*prompts.notes, *judge_family_warnings(config, names, terms.judge)]
     return _SelectionRun(evaluator, terms, prompts, watch, warnings).run_selection(list(names))
@@ -120,43 +120,28 @@ def answer_kind(terms: SelectionTerms) -> Extract | None:
     return VOTE_EXTRACTS.get(terms.task or jsonl.default_scoring(terms.data, terms.scoring))
 
 
-@dataclass(slots=True)
-class _SelectionRun:
+class _SelectionRun(TeamSearch):
     """One selection under way."""
 
-    evaluator: Evaluator
-    terms: SelectionTerms
-    prompts: PromptSplit
-    watch: OnStageProgress | None
-    warnings: list[str]
-
-    @property
-    def teams(self) -> TeamSearch:
-        return TeamSearch(self.evaluator, self.terms, self.prompts, self.watch, self.warnings)
+    __slots__ = ()
 
     def run_selection(self, names: list[str]) -> SelectionResult:
-        cap = self.terms.max_cost
         # The search would spend the whole cap and leave nothing to judge its winner with.
-        self.evaluator.reserve = 0.0 if cap is None else cap * HELD_OUT_RESERVE
-        try:
-            candidates = CandidateCollector(
-                self.evaluator, self.prompts, self.terms.draws_per_candidate, self.watch,
-                self.warnings,
-            ).collect_answers(names)  # fmt: skip
-        except SelectionCapError as error:
-            raise budget_exceeded_error(
-                error, "every candidate had answered every prompt"
-            ) from None
-        state = self.teams.search_teams(candidates.alone)
+        candidates = self.collect_answers(
+            names,
+            kept_share=HELD_OUT_RESERVE,
+            before="every candidate had answered every prompt",
+        )
+        state = self.search_teams(candidates.alone)
         team = choose_team(state, self.terms.goal)
         # Without one of its members a team may turn out better: then that one is chosen, and its
         # own members are to be explained.
         while team is not None and (trials := search.ablation_trials(state, team)):
             try:
-                state = self.teams.measure_trials(state, trials, "what each member adds")
+                state = self.measure_trials(state, trials, "what each member adds")
             # Only the explanation is cut short: the team itself was measured on every slice.
             except SelectionCapError:
-                self.teams.warn_ended_early()
+                self.warn_ended_early()
                 break
             team = choose_team(state, self.terms.goal)
         if team is None:
@@ -177,7 +162,7 @@ class _SelectionRun:
             ) from None
 
     def _no_team_error(self, state: Search) -> MixturaError:
-        if self.teams.ended_early:
+        if self.ended_early:
             error = BudgetExceededError("the cap is used up")
             return budget_exceeded_error(error, "any team was measured on all the prompts")
         if any(search.pool_measurements(parts).known_scores for parts in state.measured.values()):
@@ -218,7 +203,7 @@ class _SelectionRun:
             calls=evaluator.calls,
             exhaustive_calls=self._exhaustive_calls(len(candidates.alone)),
             spent_usd=evaluator.spent_usd,
-            capped=self.teams.ended_early,
+            capped=self.ended_early,
             warnings=(
                 *self.warnings,
                 *evaluator.cut_answer_notes(),
@@ -269,10 +254,6 @@ class _SelectionRun:
         aggregators = 1 if self.terms.aggregator else count
         drafts = count * self.terms.draws_per_candidate
         return self.prompts.searched_count * (drafts + teams * aggregators)
-
-
-def budget_exceeded_error(error: BudgetExceededError, what: str) -> BudgetExceededError:
-    return BudgetExceededError(f"{error} before {what}: continue with a higher --max-cost")
 
 
 def _join_notes(notes: Sequence[str]) -> str:

@@ -6,8 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from mixtura.core.errors import BudgetExceededError
 from mixtura.core.text import pluralize_count
 from mixtura.selection import search
+from mixtura.selection.candidates import CandidateAnswers, CandidateCollector
 from mixtura.selection.measurements import Evaluator, SelectionCapError, SelectionTerms
 from mixtura.selection.prompts import PromptSplit
 from mixtura.selection.search import Measurement, Search, Team, Trial, pool_measurements
@@ -25,6 +27,25 @@ class TeamSearch:
     prompts: PromptSplit
     watch: OnStageProgress | None
     warnings: list[str]
+
+    def collect_answers(
+        self, names: Sequence[str], *, kept_share: float, before: str
+    ) -> CandidateAnswers:
+        """
+        What each of *names* answers alone; *kept_share* of the cap is kept for what follows.
+
+        Raises MixturaError where fewer than two answer, BudgetExceededError where the cap ends it,
+        *before* what.
+        """
+        cap = self.terms.max_cost
+        self.evaluator.reserve = 0.0 if cap is None else cap * kept_share
+        try:
+            return CandidateCollector(
+                self.evaluator, self.prompts, self.terms.draws_per_candidate, self.watch,
+                self.warnings,
+            ).collect_answers(names)  # fmt: skip
+        except SelectionCapError as error:
+            raise budget_exceeded_error(error, before) from None
 
     def _begin_search(self, alone: Mapping[str, tuple[Measurement, ...]]) -> Search:
         def sort_key(name: str) -> float:
@@ -76,6 +97,10 @@ class TeamSearch:
         """Say once that the cap ended it."""
         if not self.ended_early:
             self.warnings.append(_ENDED_EARLY)
+
+
+def budget_exceeded_error(error: BudgetExceededError, what: str) -> BudgetExceededError:
+    return BudgetExceededError(f"{error} before {what}: continue with a higher --max-cost")
 
 
 def _stage_label(state: Search) -> str:

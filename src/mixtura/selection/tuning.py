@@ -14,7 +14,7 @@ from mixtura.core.errors import ConfigError, MixturaError
 from mixtura.core.text import pluralize_count, to_one_line
 from mixtura.evals.judges.families import model_families
 from mixtura.evals.log_reader import LoggedEvaluation
-from mixtura.selection.candidates import CandidateAnswers, CandidateCollector
+from mixtura.selection.candidates import CandidateAnswers
 from mixtura.selection.combining import MIN_PROMPTS, learn_combiners
 from mixtura.selection.counting import CountingMixture, DrawTable, Table, counting_mixtures
 from mixtura.selection.draws import build_draw_table
@@ -27,7 +27,7 @@ from mixtura.selection.measurements import (
 )
 from mixtura.selection.pick import choose_team
 from mixtura.selection.preset import PROPOSER_SAMPLING
-from mixtura.selection.prompts import PromptPart, PromptSplit, split_prompts, split_rows
+from mixtura.selection.prompts import PromptPart, SplitRows, split_rows, write_split
 from mixtura.selection.proof import (
     Proof,
     admit_members,
@@ -36,15 +36,10 @@ from mixtura.selection.proof import (
     prove_gain,
 )
 from mixtura.selection.proof_looks import LookTerms, next_look, read_looks, record_look
-from mixtura.selection.run import (
-    answer_kind,
-    budget_exceeded_error,
-    check_selection,
-    judge_family_warnings,
-)
+from mixtura.selection.run import answer_kind, check_selection, judge_family_warnings
 from mixtura.selection.search import Measurement, Team, pool_measurements
 from mixtura.selection.stage_progress import OnStageProgress, stage_reporter
-from mixtura.selection.team_search import TeamSearch
+from mixtura.selection.team_search import TeamSearch, budget_exceeded_error
 from mixtura.selection.tuned import Contender, TuneResult, describe_result
 
 PATTERNS = ("vote", "mux", "switch", "combine", "gate", "mixture")
@@ -70,13 +65,10 @@ def tune_mixture(
     members answer or none scores a point.
     """
     check_tuning(config, names, terms, patterns)
-    prompts = split_prompts(
-        terms.data, terms.logs, questions=list_prompts(terms), limit=terms.limit, seed=terms.seed,
-        share=terms.held_out, least=MIN_PROOF_PROMPTS,
-    )  # fmt: skip
+    prompts = write_split(_split_for_proof(terms), terms.logs)
     evaluator = Evaluator(config, terms, prompts.folder, names)
     warnings = [*prompts.notes, *judge_family_warnings(config, names, terms.judge)]
-    return _Tuning(evaluator, terms, prompts, tuple(patterns), watch, warnings).run(list(names))
+    return _Tuning(evaluator, terms, prompts, watch, warnings, tuple(patterns)).run(list(names))
 
 
 def check_tuning(
@@ -116,28 +108,19 @@ def _have_mixtures(patterns: Sequence[str], names: Sequence[str], draws: int) ->
     )
 
 
-@dataclass(slots=True)
-class _Tuning:
+@dataclass(frozen=True, slots=True)
+class _Tuning(TeamSearch):
     """One tuning under way."""
 
-    evaluator: Evaluator
-    terms: SelectionTerms
-    prompts: PromptSplit
     patterns: tuple[str, ...]
-    watch: OnStageProgress | None
-    warnings: list[str]
 
     def run(self, names: list[str]) -> TuneResult:
-        cap = self.terms.max_cost
         # What is chosen has to be proved: as much is kept for that as there are prompts for it.
-        self.evaluator.reserve = 0.0 if cap is None else cap * self.terms.held_out
-        try:
-            found = CandidateCollector(
-                self.evaluator, self.prompts, self.terms.draws_per_candidate, self.watch,
-                self.warnings,
-            ).collect_answers(names)  # fmt: skip
-        except SelectionCapError as error:
-            raise budget_exceeded_error(error, "every member had answered every prompt") from None
+        found = self.collect_answers(
+            names,
+            kept_share=self.terms.held_out,
+            before="every member had answered every prompt",
+        )
         alone = {name: pool_measurements(parts) for name, parts in found.alone.items()}
         scores = {name: one.score for name, one in alone.items() if one.score is not None}
         if not scores or not max(scores.values()):
@@ -185,10 +168,10 @@ class _Tuning:
             if "mixture" in self.patterns:
                 contenders += self._search_teams(found, roles)
         except SelectionCapError:
-            self._team_search.warn_ended_early()
+            self.warn_ended_early()
         if contenders:
             return contenders
-        if self._team_search.ended_early:
+        if self.ended_early:
             raise budget_exceeded_error(
                 SelectionCapError("the cap is used up"), "any mixture was measured"
             )
@@ -196,10 +179,6 @@ class _Tuning:
             f"these answers give no {' or '.join(self.patterns)} to test: {_NEEDS}. The best member"
             f" so far is {to_one_line(next(iter(roles)))}; other --patterns use the same answers"
         )
-
-    @property
-    def _team_search(self) -> TeamSearch:
-        return TeamSearch(self.evaluator, self.terms, self.prompts, self.watch, self.warnings)
 
     def _draw_table(self, names: Sequence[str], parts: Sequence[PromptPart]) -> DrawTable | None:
         """The draws of these members; None where answers cannot be counted."""
@@ -269,7 +248,7 @@ class _Tuning:
     def _search_teams(self, found: CandidateAnswers, roles: Mapping[str, str]) -> list[Contender]:
         """The best team whose aggregator reads drafts, of members that are no scouts."""
         able = {name: parts for name, parts in found.alone.items() if roles.get(name) != "scout"}
-        state = self._team_search.search_teams(able)
+        state = self.search_teams(able)
         team = choose_team(state, self.terms.goal)
         if team is None:
             return []
@@ -330,7 +309,7 @@ class _Tuning:
             counts=(self.prompts.searched_count, part.prompts),
             calls=self.evaluator.calls,
             spent_usd=self.evaluator.spent_usd,
-            capped=self._team_search.ended_early,
+            capped=self.ended_early,
             warnings=warnings,
         )
 
@@ -345,15 +324,19 @@ class _Tuning:
         )  # fmt: skip
 
 
-def find_next_look(names: Sequence[str], terms: SelectionTerms) -> LookTerms:
-    """
-    Which look at the proof's prompts a tuning would be, and what it may spend, before anything is
-    asked. Raises ConfigError as `split_prompts` and `read_looks` do.
-    """
-    rows = split_rows(
+def _split_for_proof(terms: SelectionTerms) -> SplitRows:
+    return split_rows(
         terms.data, questions=list_prompts(terms), limit=terms.limit, seed=terms.seed,
         share=terms.held_out, least=MIN_PROOF_PROMPTS,
     )  # fmt: skip
+
+
+def find_next_look(names: Sequence[str], terms: SelectionTerms) -> LookTerms:
+    """
+    Which look at the proof's prompts a tuning would be, and what it may spend, before anything is
+    asked. Raises ConfigError as `split_rows` and `read_looks` do.
+    """
+    rows = _split_for_proof(terms)
     return next_look(read_looks(terms.logs, names, rows.held_out_questions), terms.looks)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import msgspec
 
@@ -14,6 +14,23 @@ from mixtura.server.apis.tool_names import Tool
 TEXT_SCHEMA: Json = {"type": "string"}
 INTEGER_SCHEMA: Json = {"type": "integer"}
 TEXT_LIST_SCHEMA: Json = {"type": "array", "items": TEXT_SCHEMA}
+
+
+ToolName = Annotated[str, msgspec.Meta(pattern="^[a-zA-Z0-9_.:-]{1,128}$")]
+
+
+class FunctionBody(msgspec.Struct):
+    """A function, as both of OpenAI's APIs describe one."""
+
+    name: ToolName
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+    def as_tool(self, namespace: str | None = None) -> Tool:
+        return Tool(
+            self.name, "function", namespace, self.description, self.parameters, self.strict
+        )
 
 
 def _object_schema(required: Mapping[str, Any], **optional: Any) -> Json:

@@ -10,11 +10,8 @@ from mixtura.core.quantities import Seed
 from mixtura.server.apis.base import (
     MixtureOptions,
 )
-from mixtura.server.apis.openai_chat_tools import (
-    ChatToolBody,
-    FunctionBody,
-    NamedFunction,
-)
+from mixtura.server.apis.caller_tools import FunctionBody
+from mixtura.server.apis.openai_chat_tools import ChatToolBody, NamedFunction
 from mixtura.server.apis.validation import (
     NotEmpty,
     Positive,

@@ -11,7 +11,13 @@ from mixtura.core.types import Completion, Json, ToolCall
 from mixtura.protocols.provider_data.fields import add_call_fields
 from mixtura.server.apis import hosted_tools
 from mixtura.server.apis.base import ApiCall, ApiError
-from mixtura.server.apis.caller_tools import custom_arguments, custom_input, custom_tool
+from mixtura.server.apis.caller_tools import (
+    FunctionBody,
+    ToolName,
+    custom_arguments,
+    custom_input,
+    custom_tool,
+)
 from mixtura.server.apis.tool_names import Tool, Toolbox
 from mixtura.server.apis.validation import (
     NotEmpty,
@@ -19,15 +25,6 @@ from mixtura.server.apis.validation import (
     check_tool_names,
     convert_struct,
 )
-
-Name = Annotated[str, msgspec.Meta(pattern="^[a-zA-Z0-9_.:-]{1,128}$")]
-
-
-class FunctionBody(msgspec.Struct):
-    name: Name
-    description: str | None = None
-    parameters: dict[str, Any] | None = None
-    strict: bool | None = None
 
 
 class ChatToolBody(msgspec.Struct):
@@ -51,7 +48,7 @@ class _CustomToolFormat(msgspec.Struct):
 
 
 class _CustomBody(msgspec.Struct):
-    name: Name
+    name: ToolName
     description: str | None = None
     format: _CustomToolFormat | None = None
 
@@ -131,7 +128,7 @@ def _read_caller_tool(given: Json, where: str) -> Tool | None:
     match given.get("type", "function"):
         case "function":
             own = convert_struct(given, _FunctionTool, _ALLOWED_VALUES, where).function
-            return _function_tool(own)
+            return own.as_tool()
         case "custom":
             own = convert_struct(given, _CustomTool, _ALLOWED_VALUES, where).custom
             grammar = own.format.grammar if own.format else None
@@ -141,14 +138,10 @@ def _read_caller_tool(given: Json, where: str) -> Tool | None:
             return None
 
 
-def _function_tool(own: FunctionBody) -> Tool:
-    return Tool(own.name, "function", None, own.description, own.parameters, own.strict)
-
-
 def _read_legacy_offer(body: Mapping[str, Any]) -> ChatToolOffer:
     functions = msgspec.convert(body["functions"], list[FunctionBody])
     check_tool_names([own.name for own in functions], [], where="functions")
-    toolbox = Toolbox([_function_tool(own) for own in functions])
+    toolbox = Toolbox([own.as_tool() for own in functions])
     choice = body.get("function_call")
     if isinstance(choice, dict):
         name = str(as_dict(choice).get("name"))

@@ -10,7 +10,13 @@ import msgspec
 from mixtura.core.types import Json
 from mixtura.server.apis import hosted_tools
 from mixtura.server.apis.base import ApiError
-from mixtura.server.apis.caller_tools import custom_arguments, custom_tool, parse_openai_tool
+from mixtura.server.apis.caller_tools import (
+    FunctionBody,
+    ToolName,
+    custom_arguments,
+    custom_tool,
+    parse_openai_tool,
+)
 from mixtura.server.apis.tool_names import Tool, Toolbox
 from mixtura.server.apis.validation import (
     NotEmpty,
@@ -33,16 +39,6 @@ class ChoiceBody(msgspec.Struct):
     type: NotEmpty
 
 
-Name = Annotated[str, msgspec.Meta(pattern="^[a-zA-Z0-9_.:-]{1,128}$")]
-
-
-class _ResponsesFunctionTool(msgspec.Struct):
-    name: Name
-    description: str | None = None
-    parameters: dict[str, Any] | None = None
-    strict: bool | None = None
-
-
 class _ResponsesGrammar(msgspec.Struct, tag="grammar"):
     syntax: str
     definition: str
@@ -53,7 +49,7 @@ class _TextFormat(msgspec.Struct, tag="text"):
 
 
 class _ResponsesCustomTool(msgspec.Struct):
-    name: Name
+    name: ToolName
     description: str | None = None
     format: _ResponsesGrammar | _TextFormat | None = None
 
@@ -112,11 +108,8 @@ def _read_tool_list(
         where = f"{at}[{number}]"
         match given["type"]:
             case "function":
-                own = convert_struct(given, _ResponsesFunctionTool, _ALLOWED_VALUES, where)
-                description, shape = own.description, own.parameters
-                own_tools.append(
-                    Tool(own.name, "function", namespace, description, shape, own.strict)
-                )
+                own = convert_struct(given, FunctionBody, _ALLOWED_VALUES, where)
+                own_tools.append(own.as_tool(namespace))
             case "custom":
                 own = convert_struct(given, _ResponsesCustomTool, _ALLOWED_VALUES, where)
                 form = own.format
