@@ -146,3 +146,11 @@ def test_a_pattern_without_a_name_is_told_where_it_is_described():
 
     with pytest.raises(TypeError, match="a pattern needs a name, and Nameless has none"):
         PatternSpec(help="nothing", kind=Nameless)
+
+
+def test_who_writes_the_answer_in_another_way_says_what_that_asks():
+    with pytest.raises(TypeError, match="Costly has its own write_answer: it needs final_calls"):
+
+        class Costly(AggregatedPattern):
+            async def write_answer(self, step):
+                return await step.ask(self.aggregator.model, step.proposals)

@@ -14,9 +14,18 @@ from mixtura.engine.pattern import Pattern
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AggregatedPattern(Pattern):
-    """A pattern with an *aggregator*, which writes the answer of what the last step reads."""
+    """
+    A pattern with an *aggregator*, which writes the answer of what the last step reads. One with a
+    `write_answer` of its own has `final_calls` of its own, so that its cost is known: a TypeError
+    says so.
+    """
 
     aggregator: Aggregator
+
+    def __init_subclass__(cls) -> None:
+        if "write_answer" in vars(cls) and cls.final_calls is AggregatedPattern.final_calls:
+            problem = "has its own write_answer: it needs final_calls, which say what it asks"
+            raise TypeError(f"{cls.__name__} {problem}")
 
     @property
     def fallback_models(self) -> tuple[Model, ...]:
@@ -31,6 +40,10 @@ class AggregatedPattern(Pattern):
             layers=(), name=self.name, aggregator=self.aggregator, instruction=self.instruction,
         )  # fmt: skip
 
+    def final_calls(self, reads: tuple[int, ...]) -> Sequence[PlannedCall]:
+        last = self.aggregator
+        return [PlannedCall(last.model, last.sampling, reads=reads, answers=True)]
+
     async def write_answer(self, step: FinalStep) -> Completion:
         last = self.aggregator
         return await step.ask(
@@ -41,7 +54,3 @@ class AggregatedPattern(Pattern):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AggregatorAlone(AggregatedPattern):
     """An aggregator without proposers: what is left of a pattern where a cap allows no more."""
-
-    def final_calls(self, reads: tuple[int, ...]) -> Sequence[PlannedCall]:
-        last = self.aggregator
-        return [PlannedCall(last.model, last.sampling, reads=reads, answers=True)]

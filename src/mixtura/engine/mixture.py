@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from mixtura.core.model import Model, get_model_info
-from mixtura.core.roles import Aggregator, Layer, PlannedCall, Proposer
+from mixtura.core.roles import Aggregator, Layer, Proposer
 from mixtura.core.straggler_patience import LearnedPatience
 from mixtura.engine.aggregated_pattern import AggregatedPattern
 
@@ -65,14 +65,6 @@ class Mixture(AggregatedPattern):
         )
         layer = Layer(members, patience=seconds, learned=learned)
         return cls(layers=(layer,) * (depth - 1), aggregator=last, name=name)
-
-    @property
-    def final_layers(self) -> tuple[str, ...]:
-        return (self.aggregator.model.name,)
-
-    def final_calls(self, reads: tuple[int, ...]) -> Sequence[PlannedCall]:
-        last = self.aggregator
-        return [PlannedCall(last.model, last.sampling, reads=reads, answers=True)]
 
 
 def _check_model(value: Model | str, place: str) -> Model:

@@ -76,10 +76,6 @@ class Adaptive(AggregatedPattern):
             before = now
         return [*rows, *self.planned_final_calls(before)]
 
-    def final_calls(self, reads: tuple[int, ...]) -> Sequence[PlannedCall]:
-        last = self.aggregator
-        return [PlannedCall(last.model, last.sampling, reads=reads, answers=True)]
-
     async def run_proposers(self, step: FinalStep, synthesis: Synthesis) -> LayersResult:  # noqa: ARG002
         """
         The last proposals that were asked for. Raises QuorumNotMetError when too few of a layer
