@@ -68,6 +68,10 @@ class Residual(AggregatedPattern):
                 rows.append(PlannedCall(self.aggregator.model, GREEDY_SAMPLING, reads=reads))
         return [*rows, *self.planned_final_calls((*kept, *report))]
 
+    def final_calls(self, reads: tuple[int, ...]) -> Sequence[PlannedCall]:
+        last = self.aggregator
+        return [PlannedCall(last.model, last.sampling, reads=reads, answers=True)]
+
     async def run_proposers(self, step: FinalStep, synthesis: Synthesis) -> LayersResult:  # noqa: ARG002
         """
         The proposals that the last layer passes on. Raises QuorumNotMetError when too few of a
