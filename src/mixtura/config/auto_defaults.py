@@ -39,8 +39,6 @@ class AutoDefaults:
     answer: Sampling = field(default_factory=Sampling)
     pattern: str | None = None
     """What makes the answer of the mixture `default`, where that is no aggregator."""
-    is_across: bool = False
-    """Whether it is a team of several providers' models, so that one had to be chosen."""
 
     @property
     def is_embedded(self) -> bool:
@@ -127,7 +125,7 @@ def choose_team_across(keys: Mapping[str, str]) -> AutoDefaults:
         )
     if left_out:
         why += f"; the models of {_join_words(left_out)} are left out as far weaker"
-    return AutoDefaults(parse_team(team), aggregator, why, is_across=True)
+    return AutoDefaults(parse_team(team), aggregator, why)
 
 
 def _join_words(words: Sequence[str]) -> str:

@@ -187,7 +187,7 @@ class FinalStep:
         number = next(i for i, one in enumerate(texts, 1) if one is chosen)
         return f"{what} {number} of {len(texts)}"
 
-    def give(self, answer: Completion, why: str) -> Completion:
+    def answer_without_model(self, answer: Completion, why: str) -> Completion:
         """*answer*, made of the proposals without a model, as the answer; *why* is its notice."""
         self._report_answer(answer, why, self._name, ())
         return answer

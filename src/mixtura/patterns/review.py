@@ -83,7 +83,9 @@ class Review(Pattern):
         }
         text = msgspec.json.format(msgspec.json.encode(whole), indent=2).decode()
         answer = Completion(Message("assistant", text), self.name)
-        return step.give(answer, f"{pluralize_count(len(merged), 'finding')}, merged")
+        return step.answer_without_model(
+            answer, f"{pluralize_count(len(merged), 'finding')}, merged"
+        )
 
 
 _TEXT, _MAYBE_TEXT = {"type": "string"}, {"type": ["string", "null"]}
