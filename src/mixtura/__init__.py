@@ -85,7 +85,14 @@ from mixtura.engine.streaming import Recorder, Run, streamed
 from mixtura.engine.trace import Trace
 
 if TYPE_CHECKING:
-    from mixtura.config.python_api import Anthropic, OpenAI, answer_sync, load, model
+    from mixtura.config.python_api import (
+        Anthropic,
+        Configuration,
+        OpenAI,
+        answer_sync,
+        load,
+        model,
+    )
     from mixtura.models.llama_cpp import Local
     from mixtura.models.pydantic_ai import PydanticAI
     from mixtura.models.replay import Replay
@@ -108,6 +115,7 @@ if TYPE_CHECKING:
     from mixtura.transport.aiohttp_transport import AiohttpTransport
     from mixtura.transport.base import Transport, TransportResponse
     from mixtura.transport.pool import Http1Transport
+    from mixtura.transport.timeouts import CallTimeouts
 
 _LOADED_WHEN_USED = {
     "AiohttpTransport": "transport.aiohttp_transport",
@@ -116,7 +124,9 @@ _LOADED_WHEN_USED = {
     "BudgetedPerAttempt": "models.wrappers.budget_per_attempt",
     "BudgetedPerRun": "models.wrappers.budget_per_run",
     "Cached": "models.wrappers.cache",
+    "CallTimeouts": "transport.timeouts",
     "Chosen": "patterns.choosing",
+    "Configuration": "config.python_api",
     "Deadlined": "models.wrappers.deadline",
     "FinalModel": "patterns.spec",
     "Hedged": "models.wrappers.hedge",
@@ -160,12 +170,14 @@ __all__ = [
     "CallOverBudgetError",
     "CallRestarted",
     "CallStarted",
+    "CallTimeouts",
     "Charge",
     "Chosen",
     "CircuitOpenError",
     "Completion",
     "Composite",
     "ConfigError",
+    "Configuration",
     "ContentFilterError",
     "ContextOverflowError",
     "ControlError",

@@ -252,6 +252,10 @@ WRONG = {
         model('headers = { "X-Team" = "blue\\nX-Role: chief" }  # <-'),
         "X-Team", "line",
     ),
+    "a header with a blank in its name": (
+        model('headers = { "X Team" = "blue" }  # <-'),
+        "X Team", "not the name of a header",
+    ),
     "a synthesis that is neither a name nor a file": (
         simple('synthesis = "papr"  # <-'),
         "'papr'", "'paper'",

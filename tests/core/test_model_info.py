@@ -37,9 +37,9 @@ from mixtura import (
     answer_cost,
     ask,
     get_model_info,
-    load,
 )
 from mixtura.billing.answer_cost import price_models
+from mixtura.config.config import load
 from mixtura.models.fake import Scripted, echo
 from mixtura.models.wrappers.private_items import Pseudonymized
 from mixtura.models.wrappers.web_search import ProviderSearch
@@ -259,7 +259,7 @@ base_url = "http://127.0.0.1:9/v1"
 model = "m"
 """
     )
-    config = load(tmp_path / "mixtura.toml", environ={"OPENAI_API_KEY": "k"}, folder=tmp_path)
+    config = load(str(tmp_path / "mixtura.toml"), environ={"OPENAI_API_KEY": "k"}, folder=tmp_path)
     given, bare, known = (
         get_model_info(config.model(name)) for name in ("given", "bare", "openai/gpt-5.4")
     )

@@ -147,6 +147,38 @@ def test_a_name_that_the_library_does_not_know_is_said():
         PydanticAI("nobody", "m")
 
 
+@bridged
+def test_a_plain_key_is_sent_and_never_shown():
+    from mixtura import PydanticAI
+
+    with running(lambda _: Script("Because.")) as upstream:
+        key = "sk-test-0123456789abcdef"
+        model = PydanticAI("openai-chat", "m", base_url=upstream.base_url(), api_key=key)
+
+        assert run(model.complete(ASK)).text == "Because."
+
+        assert upstream.records[-1].headers["authorization"] == f"Bearer {key}"
+        assert key not in repr(vars(model)["_redactor"])
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"provider": 3}, "provider: a text, not int"),
+        ({"model": None}, "model: a text, not None"),
+        ({"api_key": 3}, "api_key: a key as a text, or None, not int"),
+        ({"timeouts": 30}, "timeouts: a CallTimeouts, or None, not int"),
+        ({"headers": ["a"]}, "headers: a dict of texts, or None, not list"),
+        ({"largest": "3"}, "largest: a whole number, not str"),
+    ],
+)
+def test_wrong_arguments_are_told_before_the_library_is_looked_for(given, words):
+    from mixtura import PydanticAI
+
+    with pytest.raises(TypeError, match=words):
+        PydanticAI(**{"provider": "nobody", "model": "m"} | given)
+
+
 def test_a_bridged_name_is_a_model_s_name():
     assert providers.split_model_name("bridge:cohere/command-a") == ("bridge:cohere", "command-a")
     assert providers.split_model_name("bridge:/x") is None

@@ -235,6 +235,30 @@ def test_a_locked_cache_is_as_if_nothing_were_kept_and_holds_up_no_one(store, st
     assert run(kept.complete(ASK)).text == "one"
 
 
+@pytest.mark.parametrize(
+    ("whole", "damaged"),
+    [
+        (b'"stop"', b'"over"'),
+        (b'"assistant"', b'"nobody"'),
+        (b'"prompt_tokens":', b'"prompt_tokens":-'),
+    ],
+)
+def test_an_answer_that_is_damaged_in_the_cache_is_asked_for_again(whole, damaged):
+    class Answers(dict):
+        def put(self, key, body):
+            self[key] = body
+
+    answers = Answers()
+    kept = Cached(Scripted("m", ["one", "two"]), answers, identity="m")
+    assert run(kept.complete(ASK)).text == "one"
+    ((key, body),) = answers.items()
+    assert whole in body
+    answers[key] = body.replace(whole, damaged)
+
+    assert run(kept.complete(ASK)).text == "two"
+    assert run(kept.complete(ASK)).text == "two"
+
+
 def test_a_broken_cache_is_said_once_and_answers_are_given(tmp_path):
     (tmp_path / "file").write_text("")
     answers = AnswerCache(SqliteStore(tmp_path / "file" / "s.sqlite"))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from mixtura.billing.price import Pricer, total_cost
-from mixtura.core.model import Model, get_model_info, unwrap_model
+from mixtura.core.arguments import check_kind
+from mixtura.core.model import Model, check_model, get_model_info, unwrap_model
 from mixtura.core.model_info import UsagePrice
 from mixtura.core.roles import Composite, iterate_models
 from mixtura.core.types import Completion, Usage
@@ -13,8 +14,11 @@ def answer_cost(answer: Completion, model: Model) -> float | None:
     """
     Dollars of an *answer* that *model* gave, with all that stood behind it.
 
-    None where the price of a model that was asked is not known: see `ModelInfo`.
+    None where the price of a model that was asked is not known: see `ModelInfo`. Raises TypeError
+    for what is no answer or no model.
     """
+    check_kind("answer", answer, Completion, "a Completion")
+    check_model("model", model)
     return total_cost(answer.charges, price_models(model))
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from mixtura.core.arguments import NumberField, check_number_fields
 from mixtura.core.quantities import DOLLARS
 from mixtura.core.types import Charge, Usage
 
@@ -21,8 +22,8 @@ class Price:
     Dollars per million tokens.
 
     Cached prompt tokens cost *cached*, those written to a cache *cache_write*; where
-    they are not given, the price of *input*. Reasoning tokens are output. Raises ValueError
-    for what is no price.
+    they are not given, the price of *input*. Reasoning tokens are output. Raises TypeError and
+    ValueError for what is no price.
     """
 
     input: float
@@ -32,7 +33,7 @@ class Price:
 
     def __post_init__(self) -> None:
         for name in ("input", "output", "cached", "cache_write"):
-            DOLLARS.check_value(name, getattr(self, name))
+            check_number_fields(self, NumberField(name, DOLLARS, optional=name.startswith("cache")))
 
     def __call__(self, usage: Usage) -> float:
         cached = self.input if self.cached is None else self.cached

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, TypeVar
 
+from mixtura.core.arguments import NumberField, check_name, check_number_fields
 from mixtura.core.errors import StoreBusyError
-from mixtura.core.quantities import DOLLARS
+from mixtura.core.quantities import COUNTED, DOLLARS
 
 BUSY_STORE_SECONDS = 30.0
 """Seconds that a run waits for a store that another process writes to."""
@@ -72,7 +73,7 @@ class RunCap:
     """
     A spending cap in memory, for one run or for the whole process.
 
-    Raises ValueError for a cap that is not an amount of money.
+    Raises TypeError and ValueError for a cap that is no amount of money or of tokens.
     """
 
     name: str
@@ -83,7 +84,10 @@ class RunCap:
     _count: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
-        DOLLARS.check_value("dollars", self.dollars)
+        check_name("name", self.name)
+        check_number_fields(
+            self, NumberField("dollars", DOLLARS), NumberField("tokens", COUNTED, whole=True)
+        )
 
     @property
     def has_dollar_cap(self) -> bool:

@@ -167,6 +167,10 @@ class Config:
         """
         return self.builder.build_mixture(plan)
 
+    def cap_runs(self, plan: MixtureSpec) -> Model:
+        """The mixture of *plan* under the configured caps; itself where none are configured."""
+        return self._caps.apply_caps(self.build_mixture(plan), plan, self.usage_cost)
+
     def count_calls(self, plan: MixtureSpec) -> int:
         """Model calls of one answer when nothing fails, those of mixtures inside it included."""
         return self.builder.build_outline(plan).call_count
@@ -320,6 +324,7 @@ def load(
     keep: bool | None = None,
     keep_answers: AnswerKeeper | None = None,
     waits_for_all: bool = False,
+    file_option: str = "--config",
 ) -> Config:
     """
     The presets, and the user's file over them.
@@ -328,11 +333,13 @@ def load(
     user's configuration folder. *cache*, *keep*: whether answers, and runs, are kept, whatever
     the file says. *keep_answers* takes the place of the cache. *waits_for_all*: mixtures whose
     table says nothing of patience wait for all proposers, so that no answer depends on a
-    machine's load.
+    machine's load. *file_option*: what *file* is called in a message.
     Raises ConfigError with the file and the line.
     """
     documents = [read_presets()]
-    if path := find_config_file(file, environ=environ, folder=folder, home=home):
+    if path := find_config_file(
+        file, environ=environ, folder=folder, home=home, option=file_option
+    ):
         documents.append(TomlDocument(_read_text_file(path), str(path)))
     saved_file = saved_mixtures_file(path, environ=environ, home=home)
     if saved := read_saved_mixtures(saved_file, documents):

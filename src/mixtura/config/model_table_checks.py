@@ -14,6 +14,7 @@ from mixtura.config.schema import ModelTable
 from mixtura.core.credentials import looks_like_key
 from mixtura.core.errors import ConfigError
 from mixtura.core.text import unknown_name_message
+from mixtura.transport.address import HEADER_NAME
 
 _LOCAL_ONLY = ("context", "threads")
 _HOSTED_TIMEOUTS = ("connect", "first_token", "total")
@@ -193,6 +194,9 @@ def _variable_mistakes(name: str) -> Iterator[ConfigError]:
 
 def _header_mistakes(headers: Mapping[str, str]) -> Iterator[ConfigError]:
     for name, value in headers.items():
+        if not HEADER_NAME.fullmatch(name) and name.isprintable():
+            shown = "a name" if looks_like_key(name) else repr(name)
+            yield ConfigError(f"headers: {shown} is not the name of a header", key="headers")
         if not (name + value).isprintable():
             shown = repr(name) if _HEADER_PATTERN.fullmatch(name) else "one"
             said = f"headers: {shown} holds a line end or a character that no header may have"

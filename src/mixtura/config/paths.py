@@ -11,16 +11,24 @@ from mixtura.core.errors import ConfigError
 
 
 def find_config_file(
-    file: str | None, *, environ: Environment, folder: Path, home: Path | None = None
+    file: str | None,
+    *,
+    environ: Environment,
+    folder: Path,
+    home: Path | None = None,
+    option: str = "--config",
 ) -> Path | None:
-    """The configuration file that counts; None when there is none."""
+    """
+    The configuration file that counts; None when there is none. *option*: what *file* is called in
+    a message. Raises ConfigError for one that cannot be read.
+    """
     if file is not None and not file.strip():
-        raise ConfigError("--config: the name of a file cannot be empty")
+        raise ConfigError(f"{option}: the name of a file cannot be empty")
     named = file or environ.get("MIXTURA_CONFIG")
     if named:
         path = expand_home(named)
         if problem := file_problem(path):
-            origin = "--config" if file else "MIXTURA_CONFIG"
+            origin = option if file else "MIXTURA_CONFIG"
             raise ConfigError(f"{origin}: {problem}")
         return path
     for path in (folder / "mixtura.toml", config_folder(environ, home) / "mixtura.toml"):

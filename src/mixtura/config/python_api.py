@@ -4,24 +4,63 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from contextvars import copy_context
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypedDict, Unpack
+
+import msgspec
 
 from mixtura.catalog import providers
+from mixtura.catalog.providers import Quirks
 from mixtura.config import config as configuration
 from mixtura.config.model_builder import ModelBuilder
+from mixtura.config.model_table_checks import find_value_mistakes
 from mixtura.config.paths import find_config_file
 from mixtura.config.plan import INLINE_MARKS
 from mixtura.config.schema import ModelTable
+from mixtura.core.arguments import check_count, check_kind, check_optional, check_text, wrong_kind
 from mixtura.core.errors import ConfigError
-from mixtura.core.model import Model, get_model_info
+from mixtura.core.model import Model, ask_model, check_model, get_model_info
+from mixtura.core.model_info import ModelInfo, UsagePrice
+from mixtura.core.quantities import POSITIVE_COUNT
+from mixtura.core.redaction import Redactor
+from mixtura.core.text import unknown_name_message
 from mixtura.core.types import Completion, Request, ask
 from mixtura.models import anthropic, openai
 from mixtura.models.hosted import HostedModel
+from mixtura.models.wrappers.budget_per_run import BudgetedPerRun
+from mixtura.transport.base import Transport
 from mixtura.transport.client import Secret
+from mixtura.transport.timeouts import CallTimeouts
+
+
+class ModelSettings(TypedDict, total=False):
+    """The settings of a hosted model that `OpenAI` and `Anthropic` take by name."""
+
+    name: str | None
+    """What it is called here, if not as the endpoint calls it."""
+    timeouts: CallTimeouts | None
+    headers: Mapping[str, str] | None
+    """Sent with each request."""
+    extra: Mapping[str, Any] | None
+    """Fields that are put into the body of each request."""
+    key_header: str | None
+    """The header that takes the key, if it is not the API's own."""
+    largest: int | None
+    """Bytes of an answer, at most."""
+    context_window: int | None
+    """Tokens that it takes in."""
+    supports_images: bool | None
+    price: UsagePrice | None
+    quirks: Quirks | None
+    redactor: Redactor | None
+    transport: Transport | None
+    """The HTTP client that asks it."""
 
 
 class _NamedModel(HostedModel):
@@ -35,10 +74,11 @@ class _NamedModel(HostedModel):
         base_url: str | None = None,
         *,
         api_key: str | Secret | None = None,
-        **settings: Any,
+        **settings: Unpack[ModelSettings],
     ) -> None:
-        provider = self._provider
-        url, key = _resolve_address(provider, type(self).__name__, model, base_url, api_key)
+        provider, kind = self._provider, type(self).__name__
+        _check_settings(kind, base_url, settings)
+        url, key = _resolve_address(provider, kind, model, base_url, api_key)
         super().__init__(
             model, url, api_key=key, **_model_settings(provider, model, base_url, settings)
         )
@@ -50,7 +90,11 @@ class OpenAI(_NamedModel, openai.OpenAI):
 
     The key is *api_key*, else ``OPENAI_API_KEY``. With a *base_url* (what stands before
     ``/chat/completions``) only *api_key* is used: a key for OpenAI goes to no one else.
-    *settings* are those of `mixtura.models.openai.OpenAI`. Raises ConfigError without a key.
+    *settings*: ``name`` (what it is called here), ``timeouts`` (a `CallTimeouts`), ``headers``,
+    ``extra`` (fields of each request's body), ``key_header``, ``largest`` (bytes of an answer),
+    ``context_window`` (tokens), ``supports_images``, ``price`` (a `Price`), ``transport``; what is
+    left out, the catalogue knows by the model's name. Raises ConfigError without a key and for
+    settings that are none, TypeError for an unknown one.
     """
 
     _provider = "openai"
@@ -61,11 +105,66 @@ class Anthropic(_NamedModel, anthropic.Anthropic):
     A model of Anthropic's API, or of any endpoint that speaks its messages.
 
     The key is *api_key*, else ``ANTHROPIC_API_KEY``. With a *base_url* (what stands before
-    ``/messages``) only *api_key* is used. *settings* are those of
-    `mixtura.models.anthropic.Anthropic`. Raises ConfigError without a key.
+    ``/messages``) only *api_key* is used. *settings* are those of `OpenAI`. Raises ConfigError
+    without a key and for settings that are none, TypeError for an unknown one.
     """
 
     _provider = "anthropic"
+
+
+_KEY = re.compile(r"[\x21-\x7e]+")
+"""What a header can carry."""
+_SETTING_KINDS: dict[str, tuple[type | tuple[type, ...], str]] = {
+    "name": (str, "a text"),
+    "timeouts": (CallTimeouts, "a CallTimeouts, as in CallTimeouts(total=60)"),
+    "headers": (Mapping, "a dict of texts"),
+    "extra": (Mapping, "a dict"),
+    "key_header": (str, "the name of a header"),
+    "supports_images": (bool, "True or False"),
+    "quirks": (Quirks, "a Quirks"),
+    "redactor": (Redactor, "a Redactor"),
+}
+
+
+def _check_settings(kind: str, base_url: str | None, settings: Mapping[str, Any]) -> None:
+    """
+    Raises ConfigError, which names the argument of *kind*, for a setting that is none, and
+    TypeError for one that does not exist.
+    """
+    for setting in settings:
+        if setting not in ModelSettings.__annotations__:
+            known = ModelSettings.__annotations__
+            raise TypeError(f"{kind}: {unknown_name_message('argument', setting, known)}")
+    given = {name: value for name, value in settings.items() if value is not None}
+    if isinstance(transport := given.get("transport"), type):  # it has the methods, and no object
+        raise wrong_kind("transport", f"an object, as in {transport.__name__}()", transport)
+    try:
+        check_optional("base_url", base_url, str, "an address as a text, or None")
+        for setting, value in given.items():
+            if setting in _SETTING_KINDS:
+                check_kind(setting, value, *_SETTING_KINDS[setting])
+        if "largest" in given:
+            check_count("largest", given["largest"], POSITIVE_COUNT)
+        headers = given.get("headers", {})
+        for name, value in headers.items():
+            check_text("headers", name)
+            check_text(f"headers[{name!r}]", value)
+        if (key_header := given.get("key_header")) is not None:
+            headers = {**headers, key_header: ""}
+        _check_json("extra", given.get("extra"))
+        ModelInfo("model", context_window=given.get("context_window"), price=given.get("price"))
+        told = ModelTable(base_url=base_url, headers=headers, extra=given.get("extra", {}))
+        for mistake in find_value_mistakes(told):
+            raise mistake
+    except (ConfigError, TypeError, ValueError) as error:
+        raise ConfigError(f"{kind}(…): {error}") from None
+
+
+def _check_json(name: str, value: object) -> None:
+    try:
+        msgspec.json.encode(value)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{name}: this cannot be written as JSON: {error}") from None
 
 
 def _resolve_address(
@@ -79,9 +178,9 @@ def _resolve_address(
     key = Secret(api_key.strip(), "the argument api_key") if isinstance(api_key, str) else api_key
     if key is not None and not key.reveal():
         raise ConfigError(f"{name}(api_key=…): the key is empty")
+    if key is not None and not _KEY.fullmatch(key.reveal()):
+        raise ConfigError(f"{name}(api_key=…): a key has letters, digits and signs, and no blanks")
     if base_url is not None:
-        if not base_url.startswith(("http://", "https://")):
-            raise ConfigError(f"{name}(base_url=…): it must begin with http:// or https://")
         return base_url, key
     if key is not None:
         return providers.providers()[provider].base_url, key
@@ -109,12 +208,47 @@ def _model_settings(
     return whole
 
 
+class Configuration:
+    """
+    What configuration files make: models and mixtures by name, under the caps of ``[budget]``.
+
+    `load` gives one.
+    """
+
+    def __init__(self, config: configuration.Config) -> None:
+        self._config = config
+        self._capped: dict[str, BudgetedPerRun] = {}
+
+    def model(self, name: str) -> Model:
+        """
+        The model or mixture called *name*, as the command line understands it; the same object
+        each time. Where ``[budget]`` has caps, each call of it is a run under them. Raises
+        ConfigError for what is none.
+        """
+        if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ConfigError(f"model(name): a name is a text, not {type(name).__name__}")
+        if not name.strip():
+            raise ConfigError("model(name): the name is empty")
+        config = self._config
+        is_inline = any(mark in name for mark in INLINE_MARKS)
+        if config.registry.is_known_name(name) and not is_inline:
+            made = config.model(name)
+        else:
+            made = config.build_mixture(config.mixture_spec(name))
+        if name not in self._capped:
+            capped = config.cap_runs(config.mixture_spec(name))
+            if not isinstance(capped, BudgetedPerRun):
+                return made
+            self._capped[name] = capped
+        return self._capped[name]
+
+
 def load(
     path: str | Path | None = None,
     *,
     environ: Mapping[str, str] | None = None,
     folder: str | Path | None = None,
-) -> configuration.Config:
+) -> Configuration:
     """
     The configuration in the file at *path*: ``load("mixtura.toml").model("team")``.
 
@@ -122,13 +256,29 @@ def load(
     *folder* (by default the current one), the user's own. *environ* stands for the environment,
     from which the keys come. Raises ConfigError with the file and the line.
     """
-    if path is not None and not isinstance(path, str | Path):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise ConfigError(f"load(path): a path is a text or a Path, not {type(path).__name__}")
-    return configuration.load(
+    for name, value in (("path", path), ("folder", folder)):
+        if value is not None and not isinstance(value, str | Path):  # pyright: ignore[reportUnnecessaryIsInstance]
+            given = type(value).__name__
+            raise ConfigError(f"load({name}): a path is a text or a Path, not {given}")
+    _check_environ(environ)
+    config = configuration.load(
         None if path is None else str(path),
         environ=os.environ if environ is None else environ,
         folder=Path(folder or Path.cwd()),
+        file_option="load(path)",
     )
+    return Configuration(config)
+
+
+def _check_environ(environ: Mapping[str, str] | None) -> None:
+    """Raises ConfigError for what is no environment."""
+    try:
+        check_optional("environ", environ, Mapping, "a dict of texts, or None")
+        for name, value in (environ or {}).items():
+            check_text("environ", name)
+            check_text(f"environ[{name!r}]", value)
+    except TypeError as error:
+        raise ConfigError(f"load(…): {error}") from None
 
 
 def model(name: str) -> Model:
@@ -136,17 +286,13 @@ def model(name: str) -> Model:
     The model or mixture called *name*, as the command line understands it: ``openai/gpt-5.4``,
     the path of a ``.gguf`` file, a name of the configuration, ``a,b>c``.
 
-    Models that are made so share their rate limits. Raises ConfigError for what is none.
+    Models that are made so share their rate limits, and each call is a run under the caps of
+    ``[budget]``. Raises ConfigError for what is none.
     """
-    if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise ConfigError(f"model(name): a name is a text, not {type(name).__name__}")
     folder = Path.cwd()
     file = find_config_file(None, environ=os.environ, folder=folder)
     state = (str(file), file.stat().st_mtime_ns) if file else None
-    config = _load_shared(folder, state, frozenset(os.environ.items()))
-    if config.registry.is_known_name(name) and not any(mark in name for mark in INLINE_MARKS):
-        return config.model(name)
-    return config.build_mixture(config.mixture_spec(name))
+    return _load_shared(folder, state, frozenset(os.environ.items())).model(name)
 
 
 @lru_cache(maxsize=4)
@@ -154,9 +300,9 @@ def _load_shared(
     folder: Path,
     state: object,  # noqa: ARG001 - another state of the file is another configuration
     environ: frozenset[tuple[str, str]],
-) -> configuration.Config:
+) -> Configuration:
     """One configuration for as long as its file and the environment are the same."""
-    return configuration.load(None, environ=dict(environ), folder=folder)
+    return Configuration(configuration.load(None, environ=dict(environ), folder=folder))
 
 
 def answer_sync(model: Model | str, question: Request | str) -> Completion:
@@ -164,20 +310,65 @@ def answer_sync(model: Model | str, question: Request | str) -> Completion:
     *model*'s answer to *question*, without ``await``: for notebooks and scripts.
 
     Also works where an event loop is running already (a notebook's): then the call runs in a
-    thread with a loop of its own. Raises what the model raises.
+    thread with a loop of its own, as a part of the same ledger. Ctrl-C ends the call. Raises what
+    the model raises, and TypeError for what is no model or no question.
     """
     one = resolve_model(model, "answer_sync(model, …)")
     request = ask(question) if isinstance(question, str) else question
+    check_kind("answer_sync(…, question)", request, Request, "a text or a Request")
+    if _is_loop_running():
+        return _answer_in_thread(one, request)
+    return asyncio.run(ask_model(one, request))
+
+
+def _is_loop_running() -> bool:
+    # By itself: an error of the model would else show this one as its context.
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return asyncio.run(_complete(one, request))
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(asyncio.run, _complete(one, request)).result()
+        return False
+    return True
 
 
-async def _complete(model: Model, request: Request) -> Completion:
-    return await model.complete(request)
+class _ThreadedCall:
+    """A call of a model in a thread with a loop of its own, which another thread may end."""
+
+    def __init__(self, model: Model, request: Request) -> None:
+        self._model, self._request = model, request
+        self._task: asyncio.Task[Any] | None = None
+        self._is_left = False
+
+    def run(self) -> Completion:
+        """The answer. Raises what the model raises, CancelledError where the call was left."""
+        return asyncio.run(self._answer())
+
+    async def _answer(self) -> Completion:
+        self._task = asyncio.current_task()
+        if self._is_left:  # before there was a task to cancel
+            raise asyncio.CancelledError
+        return await ask_model(self._model, self._request)
+
+    def leave(self) -> None:
+        """End the call, also one that is only about to begin."""
+        self._is_left = True
+        if (task := self._task) is not None:
+            with suppress(RuntimeError):  # its loop is closed: it has ended by now
+                task.get_loop().call_soon_threadsafe(task.cancel)
+
+
+def _answer_in_thread(model: Model, request: Request) -> Completion:
+    """The answer, from a loop in a thread that has what holds here (ledger, drafts, caps)."""
+    call, pool = _ThreadedCall(model, request), ThreadPoolExecutor(1)
+    # The thread is there first: the pool would not know one that Ctrl-C interrupts as it starts.
+    pool.submit(int).result()
+    try:
+        return pool.submit(copy_context().run, call.run).result()
+    except BaseException:
+        # Ctrl-C reaches the main thread alone: without this, it would wait for the answer.
+        call.leave()
+        raise
+    finally:
+        pool.shutdown()
 
 
 def resolve_model(value: Model | str, place: str) -> Model:
@@ -187,10 +378,6 @@ def resolve_model(value: Model | str, place: str) -> Model:
     """
     if isinstance(value, str):
         return model(value)
-    if isinstance(value, Model):  # pyright: ignore[reportUnnecessaryIsInstance]
-        get_model_info(value)
-        return value
-    raise TypeError(
-        f"{place} wants a model or a model's name, not {type(value).__name__}: a model has a"
-        " `name` and an `async complete(request, emit=None)`"
-    )
+    check_model(place, value, "a model or a model's name")
+    get_model_info(value)
+    return value

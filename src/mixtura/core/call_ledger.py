@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar, Token
 from dataclasses import replace
 
+from mixtura.core.arguments import check_kind
 from mixtura.core.types import Charge, ChargeOutcome, Completion
 
 
@@ -135,6 +136,10 @@ def open_entry(estimate: Callable[[], Charge | None]) -> CallEntry:
 
 
 def record_charge(charge: Charge) -> None:
-    """Enter what an attempt cost that is over: for models that keep no entry open."""
+    """
+    Enter what an attempt cost that is over: for models that keep no entry open. Raises TypeError
+    for what is no Charge.
+    """
+    check_kind("charge", charge, Charge, "a Charge(model, Usage(…))")
     if ledger := _LEDGER.get():
         ledger.record_charge(charge)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
+from mixtura.core.arguments import check_optional, check_text
 from mixtura.core.types import Usage
 
 UsagePrice = Callable[[Usage], float | None]
@@ -17,7 +18,8 @@ class ModelInfo:
     What holds for one model, as it is configured and as it has shown itself by now.
 
     The catalogue knows what models of a name usually have; this is what counts for the object
-    that gives it as its ``info``. None is: not known. Raises ValueError for what makes no sense.
+    that gives it as its ``info``. None is: not known. Raises ValueError and TypeError for
+    what makes no sense.
 
     *name*: what its charges are booked under. *context_window*: tokens that it takes in, prompt
     and answer; drafts are cut to fit. *max_answer_tokens*: of its longest answer.
@@ -34,6 +36,7 @@ class ModelInfo:
     price: UsagePrice | None = None
 
     def __post_init__(self) -> None:
+        check_text("name", self.name)
         sizes = {
             "context_window": self.context_window,
             "max_answer_tokens": self.max_answer_tokens,
@@ -41,6 +44,7 @@ class ModelInfo:
         for field, size in sizes.items():
             if size is not None and (type(size) is not int or size < 1):
                 raise ValueError(f"{field}: a whole number of tokens, or None, not {size!r}")
+        check_optional("supports_images", self.supports_images, bool, "True, False or None")
         _check_names(self.refused_parameters)
         object.__setattr__(self, "refused_parameters", frozenset(self.refused_parameters))
         if self.price is not None and not callable(self.price):

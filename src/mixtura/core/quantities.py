@@ -274,16 +274,22 @@ class NumberRange(NamedTuple):
 SEED = NumberRange(-(2**63), 2**63 - 1)
 """Whole numbers of 64 bits: what providers and servers take."""
 ANSWER_TOKENS = NumberRange(1, MAX_TOKENS)
+REQUESTED_TOKENS = NumberRange(1, 2**31 - 1)
+"""Tokens that a request may ask for: what APIs take, however long answers are."""
 COUNT = NumberRange(1, 1_000_000)
 """Prompts, answers to each, prompts in flight, rows of a list."""
+POSITIVE_COUNT = NumberRange(1, MAX_LEDGER_VALUE)
 BATCH_ROWS = NumberRange(1, 10**12)
 """Rows of a batch, which are read as they are needed."""
 LAYERS = NumberRange(1, 100)
+COUNTED = NumberRange(0, MAX_LEDGER_VALUE)
+"""Tokens, searches and draws that were counted."""
 DOLLARS = NumberRange(0, 1e9)
 POSITIVE_DOLLARS = NumberRange(0, 1e9, above=True)
 SECONDS = NumberRange(0, 1e9)
 POSITIVE_SECONDS = NumberRange(0, 1e9, above=True)
 OPEN_SHARE = NumberRange(0, 1, above=True, below=True)
+POSITIVE_SHARE = NumberRange(0, 1, above=True)
 SHARE = NumberRange(0, 1)
 TEMPERATURE = NumberRange(0, 5)
 SIZE = NumberRange(0, 1e9)

@@ -5,11 +5,20 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Self
+from typing import Any, Self
 
+from mixtura.core.arguments import (
+    NumberField,
+    check_count,
+    check_items,
+    check_kind,
+    check_number_fields,
+    check_optional,
+)
 from mixtura.core.events import Emit
-from mixtura.core.model import Model, Wrapper, get_model_info, unwrap_model
+from mixtura.core.model import Model, Wrapper, check_model, get_model_info, unwrap_model
 from mixtura.core.model_info import ModelInfo
+from mixtura.core.quantities import COUNT, SECONDS, SEED
 from mixtura.core.straggler_patience import LearnedPatience
 from mixtura.core.types import Completion, Request, Sampling
 
@@ -21,7 +30,7 @@ class Proposer:
 
     *samples* above 1 calls it that often, each its own draw (the paper's single-proposer
     setting). *persona* is put in front of the conversation as a system message. Raises
-    ValueError for fewer samples than 1.
+    TypeError for what is no model or no text, ValueError for fewer samples than 1.
     """
 
     model: Model
@@ -30,8 +39,10 @@ class Proposer:
     persona: str | None = None
 
     def __post_init__(self) -> None:
-        if self.samples < 1:
-            raise ValueError(f"samples must be at least 1, not {self.samples}")
+        check_model("model", self.model)
+        check_kind("sampling", self.sampling, Sampling, "a Sampling")
+        check_number_fields(self, NumberField("samples", COUNT, whole=True, optional=False))
+        check_optional("persona", self.persona, str, "a text, or None")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +53,8 @@ class Layer:
     *patience*: the straggler timeout, seconds to wait once the quorum has answered.
     *deadline*: seconds after which the layer goes on with what it has.
     ``None`` waits for all. *learned*: in place of *patience*, for as long as the models' own
-    last answers suggest. Raises ValueError without proposers, or where the quorum does not
-    fit their number.
+    last answers suggest. Raises TypeError for what is no proposer or no number, ValueError without
+    proposers, for seconds out of range, or where the quorum does not fit their number.
     """
 
     proposers: tuple[Proposer, ...]
@@ -53,6 +64,12 @@ class Layer:
     learned: LearnedPatience | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
+        right = "a tuple of Proposer, as in (Proposer(model),)"
+        object.__setattr__(
+            self, "proposers", check_items("proposers", self.proposers, Proposer, right)
+        )
+        check_number_fields(self, *_LAYER_NUMBERS)
+        check_optional("learned", self.learned, LearnedPatience, "a LearnedPatience, or None")
         if not self.proposers:
             raise ValueError("a layer needs at least one proposer")
         if not 1 <= self.quorum <= self.call_count:
@@ -69,13 +86,49 @@ class Layer:
         return tuple(p for p in self.proposers for _ in range(p.samples))
 
 
+_LAYER_NUMBERS = (
+    NumberField("quorum", SEED, whole=True, optional=False),
+    NumberField("patience", SECONDS),
+    NumberField("deadline", SECONDS),
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Aggregator:
-    """The model that writes the answer; *fallbacks* are called in order when it cannot."""
+    """
+    The model that writes the answer; *fallbacks* are called in order when it cannot. Raises
+    TypeError for what is no model.
+    """
 
     model: Model
     sampling: Sampling = field(default_factory=Sampling)
     fallbacks: tuple[Model, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_model("model", self.model)
+        check_kind("sampling", self.sampling, Sampling, "a Sampling")
+        if self.fallbacks != ():
+            fallbacks = check_items("fallbacks", self.fallbacks, object, "a tuple of models")
+            for index, model in enumerate(fallbacks):
+                check_model(f"fallbacks[{index}]", model)
+            object.__setattr__(self, "fallbacks", fallbacks)
+
+
+def check_draws(draws: object) -> int:
+    """How often one model is asked. Raises TypeError and ValueError for what is no such number."""
+    return check_count("draws", draws, COUNT)
+
+
+def check_models(name: str, value: object) -> tuple[Any, ...]:
+    """
+    The models and Proposers of a list. Raises TypeError, which names the argument *name*, for
+    anything else.
+    """
+    models = check_items(name, value, object, "a list of models")
+    for index, model in enumerate(models):
+        if not isinstance(model, Proposer):
+            check_model(f"{name}[{index}]", model)
+    return models
 
 
 @dataclass(frozen=True, slots=True)

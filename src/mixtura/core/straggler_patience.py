@@ -7,6 +7,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+from mixtura.core.arguments import (
+    NumberField,
+    check_flag,
+    check_kind,
+    check_number_fields,
+    check_optional,
+)
+from mixtura.core.quantities import POSITIVE_SHARE, POSITIVE_SIZE
 from mixtura.core.types import Completion, sum_usage
 
 MIN_OBSERVATIONS = 8
@@ -87,7 +95,8 @@ class LearnedPatience:
 
     *strongest*: the name of the model whose answer is waited for in any case. Where all of its
     calls are late, one is made a second time, if *asks_again*, and the first to answer counts.
-    *times*: what was learned; shared by all layers that call the same models.
+    *times*: what was learned; shared by all layers that call the same models. Raises TypeError and
+    ValueError for values that are none.
     """
 
     times: ResponseTimes = field(default_factory=ResponseTimes, repr=False)
@@ -95,6 +104,16 @@ class LearnedPatience:
     asks_again: bool = True
     multiple: float = 1.8
     quorum_share: float = 2 / 3
+
+    def __post_init__(self) -> None:
+        check_kind("times", self.times, ResponseTimes, "a ResponseTimes")
+        check_optional("strongest", self.strongest, str, "a model's name, or None")
+        check_flag("asks_again", self.asks_again)
+        check_number_fields(
+            self,
+            NumberField("multiple", POSITIVE_SIZE, optional=False),
+            NumberField("quorum_share", POSITIVE_SHARE, optional=False),
+        )
 
     def waiting_for(self, model: str) -> LearnedPatience:
         """The same with *model* as the strongest, which may be one that is not asked twice."""

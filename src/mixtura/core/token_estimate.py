@@ -94,6 +94,11 @@ def count_request_tokens(request: Request, measure: TokenMeasure = ESTIMATE) -> 
     return measure.request + asked + described + (_json_tokens(form, measure) if form else 0)
 
 
+def estimate_call_tokens(request: Request) -> int:
+    """Tokens that a call is likely to take: what it asks, and what it may answer."""
+    return count_request_tokens(request) + (request.sampling.max_tokens or USUAL_ANSWER_TOKENS)
+
+
 def count_message_tokens(message: Message, measure: TokenMeasure = ESTIMATE) -> int:
     """Tokens of one message, its calls, files and provider data, counted as in a request."""
     of_text = measure.of_text

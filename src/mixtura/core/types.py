@@ -4,12 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 from mixtura.core.agreement import Agreement, Support
+from mixtura.core.arguments import (
+    NumberField,
+    check_choice,
+    check_flag,
+    check_items,
+    check_kind,
+    check_mapping,
+    check_number_fields,
+    check_optional,
+    check_text,
+    wrong_kind,
+)
+from mixtura.core.quantities import COUNTED, REQUESTED_TOKENS, SEED, SHARE, TEMPERATURE
 
 Role = Literal["system", "developer", "user", "assistant", "tool"]
+ROLES: tuple[str, ...] = get_args(Role)
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
+FINISH_REASONS: tuple[str, ...] = get_args(FinishReason)
 Json = Mapping[str, Any]
 """JSON that is only read."""
 JsonObject = dict[str, Any]
@@ -26,6 +41,10 @@ class TextPart:
     text: str
     extra: Json = field(default_factory=dict[str, Any], hash=False)
 
+    def __post_init__(self) -> None:
+        check_text("text", self.text)
+        check_mapping("extra", self.extra)
+
 
 @dataclass(frozen=True, slots=True)
 class ImagePart:
@@ -35,12 +54,20 @@ class ImagePart:
     detail: str | None = None
     extra: Json = field(default_factory=dict[str, Any], hash=False)
 
+    def __post_init__(self) -> None:
+        check_text("url", self.url)
+        check_optional("detail", self.detail, str, "a text, or None")
+        check_mapping("extra", self.extra)
+
 
 @dataclass(frozen=True, slots=True)
 class OtherPart:
     """A part that is neither text nor a picture (audio, a file): carried as it came."""
 
     raw: Json
+
+    def __post_init__(self) -> None:
+        check_mapping("raw", self.raw, "the part as a dict")
 
 
 Part = TextPart | ImagePart | OtherPart
@@ -58,6 +85,12 @@ class ToolCall:
     name: str
     arguments: str
     provider_fields: Json = field(default_factory=dict[str, Any], compare=False)
+
+    def __post_init__(self) -> None:
+        check_text("id", self.id)
+        check_text("name", self.name)
+        if not isinstance(self.arguments, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise wrong_kind("arguments", 'JSON text, as in \'{"city": "Rome"}\'', self.arguments)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +112,10 @@ class ProviderData:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn of a conversation."""
+    """
+    One turn of a conversation; its *content* is a text, or parts. Raises TypeError and ValueError
+    for what can be none of it, also for another *role*.
+    """
 
     role: Role
     content: str | tuple[Part, ...] = ""
@@ -89,6 +125,17 @@ class Message:
     # Messages with the same words are equal, whatever their endpoints want back with them.
     provider_data: ProviderData | None = field(default=None, compare=False)
     """What its provider wants back with it; the tool calls' own parts stand with them."""
+
+    def __post_init__(self) -> None:
+        check_choice("role", self.role, ROLES)
+        if not isinstance(self.content, str):
+            right = "a text (it may be empty), or a tuple of TextPart, ImagePart and OtherPart"
+            object.__setattr__(self, "content", check_items("content", self.content, Part, right))
+        if self.tool_calls != ():
+            calls = check_items("tool_calls", self.tool_calls, ToolCall, "a tuple of ToolCall")
+            object.__setattr__(self, "tool_calls", calls)
+        check_optional("tool_call_id", self.tool_call_id, str, "a text, or None")
+        check_optional("name", self.name, str, "a text, or None")
 
     @property
     def text(self) -> str:
@@ -100,13 +147,25 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How to draw an answer; ``None`` leaves a choice to whoever comes next."""
+    """
+    How to draw an answer; ``None`` leaves a choice to whoever comes next.
+
+    *temperature*: 0 to 5. *top_p*: 0 to 1. *max_tokens*: of the answer. *stop*: texts at which it
+    ends. *seed*: a whole number of 64 bits. Raises TypeError and ValueError for anything else.
+    """
 
     temperature: float | None = None
     top_p: float | None = None
     max_tokens: int | None = None
     stop: tuple[str, ...] | None = None
     seed: int | None = None
+
+    def __post_init__(self) -> None:
+        check_number_fields(self, *_SAMPLING_NUMBERS)
+        if self.stop is not None:
+            # A text's letters would pass for texts.
+            stop = check_items("stop", self.stop, str, 'a tuple of texts, as in ("END",)')
+            object.__setattr__(self, "stop", stop)
 
     def with_defaults(self, other: Sampling) -> Sampling:
         """This sampling where it says something, *other* elsewhere."""
@@ -119,9 +178,20 @@ class Sampling:
         )
 
 
+_SAMPLING_NUMBERS = (
+    NumberField("temperature", TEMPERATURE),
+    NumberField("top_p", SHARE),
+    NumberField("max_tokens", REQUESTED_TOKENS, whole=True),
+    NumberField("seed", SEED, whole=True),
+)
+
+
 def seed_of_draw(seed: int | None, draws_on: int) -> int | None:
     """*seed*, so many draws further on: one for all draws would draw the same answer each time."""
-    return None if seed is None else seed + draws_on
+    if seed is None:
+        return None
+    # Behind the largest one, the smallest: a provider takes 64 bits and no more.
+    return int(SEED.least) + (seed + draws_on - int(SEED.least)) % 2**64
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +202,8 @@ class Request:
     *draft* says that only other models will read the answer: it may begin anew after its
     first words, which an answer that a person watches may not. *extra* has further parameters
     for the model that writes the answer, under their names in chat completions. One of *tools*
-    may have a ``native`` form beside its function's: the tool as Anthropic's API takes it.
+    may have a ``native`` form beside its function's: the tool as Anthropic's API takes it. Raises
+    TypeError for what is no such conversation.
     """
 
     messages: tuple[Message, ...]
@@ -144,6 +215,27 @@ class Request:
     draw: int = 0
     draft: bool = field(default=False, compare=False)
 
+    def __post_init__(self) -> None:
+        messages = self.messages
+        # Sets of types: a long conversation is copied with every request, and looked at in C.
+        if type(messages) is not tuple or {*map(type, messages)} - _MESSAGE_TYPES:
+            right = 'a tuple of Message, as in (Message("user", "Why?"),)'
+            object.__setattr__(self, "messages", check_items("messages", messages, Message, right))
+        check_kind("sampling", self.sampling, Sampling, "a Sampling")
+        if self.tools != ():
+            tools = check_items("tools", self.tools, Mapping, "a tuple of dicts")
+            object.__setattr__(self, "tools", tools)
+        if self.tool_choice is not None and not isinstance(self.tool_choice, str | Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise wrong_kind("tool_choice", "a text, a dict or None", self.tool_choice)
+        check_optional("response_format", self.response_format, Mapping, "a dict, or None")
+        check_mapping("extra", self.extra)
+        if type(self.draw) is not int:
+            check_number_fields(self, NumberField("draw", COUNTED, whole=True, optional=False))
+        check_flag("draft", self.draft)
+
+
+_MESSAGE_TYPES = {Message}
+
 
 @dataclass(frozen=True, slots=True)
 class Usage:
@@ -151,7 +243,8 @@ class Usage:
 
     *estimated* is true where an upstream did not say and we counted ourselves, *batched* where
     the call was one of a provider's batch, which has a price of its own; a sum is not. *searches*
-    of the web that its provider, or a search tool, made and bills.
+    of the web that its provider, or a search tool, made and bills. Raises TypeError and ValueError
+    for counts that are none.
     """
 
     prompt_tokens: int = 0
@@ -162,6 +255,15 @@ class Usage:
     estimated: bool = False
     batched: bool = False
     searches: int = 0
+
+    def __post_init__(self) -> None:
+        counts = (
+            self.prompt_tokens, self.completion_tokens, self.cached_tokens,
+            self.cache_write_tokens, self.reasoning_tokens, self.searches,
+        )  # fmt: skip
+        # Sums of usage are made at every level of a run: what is right is seen at once.
+        if {*map(type, counts)} != {int} or min(counts) < 0:
+            check_number_fields(self, *_USAGE_COUNTS)
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(
@@ -178,6 +280,14 @@ class Usage:
     def total_tokens(self) -> int:
         return self.prompt_tokens + self.completion_tokens
 
+
+_USAGE_COUNTS = tuple(
+    NumberField(name, COUNTED, whole=True, optional=False)
+    for name in (
+        "prompt_tokens", "completion_tokens", "cached_tokens", "cache_write_tokens",
+        "reasoning_tokens", "searches",
+    )
+)  # fmt: skip
 
 SEARCH_CHARGE = "tools.search"
 """The name that searches are booked under which are made here for a member."""
@@ -223,7 +333,8 @@ class Completion:
     """An answer: the message, who wrote it, why it ended, and every call it took.
 
     *reasoning* is what a reasoning model wrote before its answer; it is kept for the trace
-    and shown to no other model. *degraded* says what was left out to get this answer.
+    and shown to no other model. *degraded* says what was left out to get this answer. Raises
+    TypeError and ValueError for what is no answer.
     """
 
     message: Message
@@ -244,6 +355,15 @@ class Completion:
     """Where the proposals behind it agree and differ, where that was asked for."""
     sources: tuple[WebSource, ...] = ()
     """Pages that it rests on, where the web was searched for it."""
+
+    def __post_init__(self) -> None:
+        check_kind("message", self.message, Message, 'a Message, as in Message("assistant", text)')
+        check_text("model", self.model)
+        check_choice("finish_reason", self.finish_reason, FINISH_REASONS)
+        if self.charges != ():
+            charges = check_items("charges", self.charges, Charge, "a tuple of Charge")
+            object.__setattr__(self, "charges", charges)
+        check_text("reasoning", self.reasoning)
 
     @property
     def text(self) -> str:
@@ -267,5 +387,7 @@ def ask(question: str, *, system: str | None = None, sampling: Sampling | None =
     if not isinstance(question, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         rule = "ask(question): a question is a text, not"
         raise TypeError(f"{rule} {type(question).__name__}; a list of messages is a Request")
+    check_optional("system", system, str, "a text, or None")
+    check_optional("sampling", sampling, Sampling, "a Sampling, or None")
     first = (Message("system", system),) if system else ()
     return Request((*first, Message("user", question)), sampling or Sampling())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mixtura.core.arguments import check_kind
 from mixtura.core.model import Model
 from mixtura.core.roles import Aggregator, PlannedCall
 from mixtura.core.types import Completion
@@ -26,6 +27,10 @@ class AggregatedPattern(Pattern):
         if "write_answer" in vars(cls) and cls.final_calls is AggregatedPattern.final_calls:
             problem = "has its own write_answer: it needs final_calls, which say what it asks"
             raise TypeError(f"{cls.__name__} {problem}")
+
+    def __post_init__(self) -> None:
+        Pattern.__post_init__(self)  # `super()` finds no class where a dataclass has slots
+        check_kind("aggregator", self.aggregator, Aggregator, "an Aggregator(model)")
 
     @property
     def fallback_models(self) -> tuple[Model, ...]:

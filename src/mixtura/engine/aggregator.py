@@ -22,7 +22,7 @@ from mixtura.core.events import (
     Token,
     with_position,
 )
-from mixtura.core.model import Model, get_model_info
+from mixtura.core.model import Model, ask_model, get_model_info
 from mixtura.core.roles import Aggregator
 from mixtura.core.similarity import medoid_index
 from mixtura.core.types import Completion, Request
@@ -124,7 +124,7 @@ class _AggregatorRun:
                     for notice in image_notices(model, request):
                         self._emit(Notice(model.name, notice))
                 with allow_draft_truncation(bool(proposals) and not again):
-                    answer = ledger.bill_answer(await model.complete(request, self._emit))
+                    answer = ledger.bill_answer(await ask_model(model, request, self._emit))
             except ModelError as error:
                 self._record_failure(model, error, ledger)
                 # A person has read the beginning: another answer cannot begin behind it.

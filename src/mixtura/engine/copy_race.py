@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from mixtura.core.call_ledger import CallLedger, open_ledger
 from mixtura.core.errors import MixturaError, partial_text, set_partial_text
 from mixtura.core.events import CallRestarted, Emit, Event, Token, ToolCallChunk
-from mixtura.core.model import Model
+from mixtura.core.model import Model, ask_model
 from mixtura.core.types import Completion, Request
 
 
@@ -94,7 +94,7 @@ class CopyRace:
         async def complete() -> Completion:
             with open_ledger() as attempt.ledger:
                 return attempt.ledger.bill_answer(
-                    await model.complete(request, emit if watched or self._emit else None)
+                    await ask_model(model, request, emit if watched or self._emit else None)
                 )
 
         task = asyncio.create_task(complete())

@@ -18,7 +18,7 @@ from mixtura.core.events import (
     Token,
     with_position,
 )
-from mixtura.core.model import Model, Wrapper
+from mixtura.core.model import Model, Wrapper, ask_model
 from mixtura.core.roles import Aggregator, Layer, Proposer
 from mixtura.core.types import Completion, Request, Sampling, seed_of_draw
 from mixtura.engine.aggregator import run_aggregator
@@ -41,7 +41,7 @@ class ProposalReader(Wrapper):
         draw = request.draw * self._calls + self._number
         seed = seed_of_draw(request.sampling.seed, draw - request.draw)
         sampling = replace(request.sampling, seed=seed)
-        return await self._model.complete(replace(request, sampling=sampling, draw=draw), emit)
+        return await ask_model(self._model, replace(request, sampling=sampling, draw=draw), emit)
 
 
 class FinalStep:

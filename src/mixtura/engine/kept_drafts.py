@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 
+from mixtura.core.arguments import check_flag, check_kind, check_mapping, check_optional
 from mixtura.core.call_ledger import open_ledger
 from mixtura.core.context_values import hold_value
 from mixtura.core.errors import ModelError
@@ -24,12 +25,20 @@ class KeptDrafts:
     The proposals of an earlier run, by their positions in its outermost mixture.
 
     *asks_missing*: proposers without one are asked; else the last step reads what is there.
-    *instruction*: what the last step is told besides.
+    *instruction*: what the last step is told besides. Raises TypeError for what is no such thing.
     """
 
     proposals: Mapping[Position, Completion]
     asks_missing: bool = True
     instruction: str | None = None
+
+    def __post_init__(self) -> None:
+        check_mapping("proposals", self.proposals, "a dict of answers by Position")
+        for position, answer in self.proposals.items():
+            check_kind("proposals", position, Position, "a dict of answers by Position")
+            check_kind("proposals", answer, Completion, "a dict of answers by Position")
+        check_flag("asks_missing", self.asks_missing)
+        check_optional("instruction", self.instruction, str, "a text, or None")
 
     def may_answer(self, position: Position) -> bool:
         """Whether a proposal of *position* is there or asked for."""
@@ -66,7 +75,12 @@ _DRAFTS: ContextVar[KeptDrafts | None] = ContextVar("kept_drafts", default=None)
 
 
 def reuse_drafts(drafts: KeptDrafts | None) -> AbstractContextManager[None]:
-    """A mixture that is run in this block takes *drafts* in place of asking for them."""
+    """
+    A mixture that is run in this block takes *drafts* in place of asking for them. Raises TypeError
+    for what is none.
+    """
+    if drafts is not None:
+        check_kind("drafts", drafts, KeptDrafts, "a KeptDrafts, or None")
     return hold_value(_DRAFTS, drafts)
 
 

@@ -6,11 +6,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from mixtura.core.model import Model, get_model_info
+from mixtura.core.arguments import check_count, check_name, wrong_kind
+from mixtura.core.model import Model, check_model, get_model_info
+from mixtura.core.quantities import LAYERS, NumberRange
 from mixtura.core.roles import Aggregator, Layer, Proposer
 from mixtura.core.straggler_patience import LearnedPatience
 from mixtura.engine.aggregated_pattern import AggregatedPattern
 
+DEPTH = NumberRange(2, LAYERS.most)
+"""Layers of a mixture of proposers: the aggregator's is one."""
 LEARNED = LearnedPatience()
 """Stands for a patience that each mixture learns for itself."""
 
@@ -44,19 +48,17 @@ class Mixture(AggregatedPattern):
         *patience* with stragglers: learned from the models' last answers, the aggregator's own
         model waited for in any case; seconds after the first answer; None waits for all.
         Raises ConfigError for a name that means nothing, TypeError for what is no model,
-        ValueError for fewer layers than 2 or no proposers.
+        ValueError for fewer layers than 2, more than 100, or no proposers.
         """
-        if depth < 2:
-            raise ValueError(
-                "a mixture of proposers has at least 2 layers, the aggregator's included"
-            )
+        depth = check_count("depth", depth, DEPTH)
         # A string is a sequence, too: each of its letters would pass for a name.
         if isinstance(proposers, str) or not isinstance(proposers, Sequence):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise TypeError("proposers is a list of models or of models' names")
+            raise wrong_kind("proposers", "a list of models or of models' names", proposers)
         members = tuple(
             one if isinstance(one, Proposer) else Proposer(_resolve_model(one, f"proposers[{i}]"))
             for i, one in enumerate(proposers)
         )
+        check_name("name", name)
         last = Aggregator(_resolve_model(aggregator, "aggregator"))
         if patience is LEARNED:
             patience = LearnedPatience(strongest=last.model.name)
@@ -72,10 +74,10 @@ def _check_model(value: Model | str, place: str) -> Model:
     *value*, while nothing that knows models by name is loaded. Raises TypeError for what is no
     model.
     """
-    if isinstance(value, Model):
-        get_model_info(value)
-        return value
-    raise TypeError(f"{place} is no model: a model has a `name` and an `async complete(request)`")
+    check_model(place, value)
+    assert not isinstance(value, str)
+    get_model_info(value)
+    return value
 
 
 # Set by the root package: the engine stands below the configuration, which knows the names.

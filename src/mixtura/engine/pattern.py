@@ -7,11 +7,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
+from mixtura.core.arguments import check_function, check_items, check_optional, check_text
 from mixtura.core.calibration import NOT_CALIBRATED, Calibration
 from mixtura.core.call_ledger import open_ledger
 from mixtura.core.errors import QuorumNotMetError
 from mixtura.core.events import Emit, RunCompleted, RunStarted
-from mixtura.core.roles import Composite, PlannedCall, plan_layer_calls
+from mixtura.core.roles import Composite, Layer, PlannedCall, plan_layer_calls
 from mixtura.core.types import Completion, Request
 from mixtura.engine.background_work import estimate_request_bytes, run_in_thread_if_large
 from mixtura.engine.final_step import FinalStep
@@ -50,6 +51,15 @@ class Pattern(Composite):
 
     reports_agreement: ClassVar[bool] = False
     """Whether its last step finds out itself where the proposals agree."""
+
+    def __post_init__(self) -> None:
+        """Raises TypeError and ValueError for parts that are none; a pattern with checks of its
+        own calls `Pattern.__post_init__(self)` before them."""
+        right = "a tuple of Layer, as in (Layer((Proposer(model),)),)"
+        object.__setattr__(self, "layers", check_items("layers", self.layers, Layer, right))
+        check_text("name", self.name)
+        check_function("synthesis", self.synthesis, "a function that shows proposals")
+        check_optional("instruction", self.instruction, str, "a text, or None")
 
     @abstractmethod
     def final_calls(self, reads: tuple[int, ...]) -> Sequence[PlannedCall]:

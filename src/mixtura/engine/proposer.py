@@ -16,7 +16,7 @@ from mixtura.core.errors import (
     partial_text,
     set_partial_text,
 )
-from mixtura.core.model import Model, get_model_info
+from mixtura.core.model import Model, ask_model, get_model_info
 from mixtura.core.roles import Proposer
 from mixtura.core.types import Completion, Message, Request, seed_of_draw
 from mixtura.engine.background_work import estimate_request_bytes, run_in_thread_if_large
@@ -145,7 +145,7 @@ async def _complete_within_window(
         try:
             with allow_draft_truncation(bool(before) and attempt == 1):
                 if (again := layer.late.repeat_signals.get(position)) is None:
-                    return await model.complete(asked, inner)
+                    return await ask_model(model, asked, inner)
                 return await _complete_or_ask_again(model, asked, inner, again)
         except ContextOverflowError as error:
             if attempt == 2 or not should_truncate_and_retry(error, before, model, known):

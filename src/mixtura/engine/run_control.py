@@ -8,6 +8,7 @@ from contextvars import ContextVar
 from dataclasses import replace
 from typing import NamedTuple
 
+from mixtura.core.arguments import check_kind
 from mixtura.core.context_values import hold_value
 from mixtura.core.errors import MixturaError
 from mixtura.core.events import Position
@@ -149,7 +150,9 @@ _CONTROL: ContextVar[RunControl | None] = ContextVar("control", default=None)
 
 
 def control_run(control: RunControl | None) -> AbstractContextManager[None]:
-    """A run that begins in this block is steered by *control*."""
+    """In this block, a run is steered by *control*. Raises TypeError for what is none."""
+    if control is not None:
+        check_kind("control", control, RunControl, "a RunControl(), or None")
     return hold_value(_CONTROL, control)
 
 

@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from contextlib import aclosing
 from typing import Any
 
+from mixtura.core.arguments import check_count, check_name, check_optional
 from mixtura.core.errors import ModelError, TimedOutError, UnavailableError
 from mixtura.core.events import Emit
 from mixtura.core.logs import install_log_redaction
 from mixtura.core.model_info import DescribedModel, ModelInfo, UsagePrice
+from mixtura.core.quantities import POSITIVE_COUNT
 from mixtura.core.redaction import Redactor, register_secrets, use_redactor
 from mixtura.core.types import Completion, Request
 from mixtura.models.call_accounting import account_for_call, emit_answer_delta, emit_notices
@@ -59,7 +61,7 @@ class PydanticAI(DescribedModel):
     providers that take one; *extra* goes into the request's body where the provider's library
     allows that. *largest*: bytes of an answer's text, thoughts and calls. *context_window*,
     *supports_images* and *price* are what ``info`` says of it. Raises ConfigError where the library
-    is missing or lacks a setting.
+    is missing or lacks a setting, TypeError and ValueError for arguments that are none.
     """
 
     def __init__(
@@ -69,7 +71,7 @@ class PydanticAI(DescribedModel):
         *,
         name: str | None = None,
         base_url: str | None = None,
-        api_key: Secret | None = None,
+        api_key: str | Secret | None = None,
         timeouts: CallTimeouts | None = None,
         headers: Mapping[str, str] | None = None,
         extra: Mapping[str, Any] | None = None,
@@ -79,6 +81,15 @@ class PydanticAI(DescribedModel):
         price: UsagePrice | None = None,
         redactor: Redactor | None = None,
     ) -> None:
+        check_name("provider", provider)
+        check_name("model", model)
+        check_count("largest", largest, POSITIVE_COUNT)
+        _check_settings(
+            name=name, base_url=base_url, api_key=api_key, timeouts=timeouts, headers=headers,
+            extra=extra, redactor=redactor,
+        )  # fmt: skip
+        if isinstance(api_key, str):
+            api_key = Secret(api_key.strip(), "the argument api_key")
         self._name = name or f"bridge:{provider}/{model}"
         self._origin = origin_fingerprint(base_url or f"bridge:{provider}", model)
         self._timeouts = timeouts or CallTimeouts()
@@ -169,3 +180,19 @@ class PydanticAI(DescribedModel):
         details: dict[str, Any] = answer.provider_details or {}
         reason: Any = answer.finish_reason or details.get("finish_reason")
         so_far.finish_reason = read_finish_reason(reason)
+
+
+_SETTING_KINDS: dict[str, tuple[type | tuple[type, ...], str]] = {
+    "name": (str, "a text, or None"),
+    "base_url": (str, "an address as a text, or None"),
+    "api_key": ((str, Secret), "a key as a text, or None"),
+    "timeouts": (CallTimeouts, "a CallTimeouts, or None"),
+    "headers": (Mapping, "a dict of texts, or None"),
+    "extra": (Mapping, "a dict, or None"),
+    "redactor": (Redactor, "a Redactor, or None"),
+}
+
+
+def _check_settings(**given: object) -> None:
+    for name, value in given.items():
+        check_optional(name, value, *_SETTING_KINDS[name])

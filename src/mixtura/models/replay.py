@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+from mixtura.core.arguments import check_kind, check_mapping, check_name
 from mixtura.core.errors import RejectedError
 from mixtura.core.events import Emit, Token
 from mixtura.core.types import Completion, Request
@@ -24,22 +25,32 @@ class Replay:
     """
     Stands in for the model called *name*: the same request gets the recorded answer.
 
-    A request that was never recorded raises RejectedError: nothing is made up.
+    A request that was never recorded raises RejectedError: nothing is made up. Raises TypeError and
+    ValueError for arguments that are none.
     """
 
     def __init__(self, name: str, recordings: Mapping[str, RecordedAnswer]) -> None:
+        check_name("name", name)
+        check_mapping("recordings", recordings)
         self._name = name
         self._recordings = recordings
 
     @classmethod
     def from_trace(cls, name: str, trace: Trace) -> Replay:
-        """From a trace in memory."""
+        """From a trace in memory. Raises TypeError for what is none."""
+        check_kind("trace", trace, Trace, "a Trace, as from Recorder().build_trace()")
         calls = [call for call in trace.leaf_calls() if call.model == name and call.completion]
         return cls(name, {request_fingerprint(c.request, name): _recorded_answer(c) for c in calls})
 
     @classmethod
     def from_json(cls, name: str, data: Mapping[str, Any]) -> Replay:
-        """From what ``mixtura ask --json`` printed."""
+        """
+        From what ``mixtura ask --json`` printed. Raises ValueError and TypeError for what it does
+        not print.
+        """
+        check_mapping("data", data, "what `mixtura ask --json` printed, as a dict")
+        if not isinstance(data.get("calls"), list | tuple):
+            raise ValueError("data: `calls` is missing: give what `mixtura ask --json` printed")
         rows = [
             row for row in _leaf_calls(data["calls"]) if row["model"] == name and row["completion"]
         ]

@@ -53,6 +53,7 @@ class Adaptive(AggregatedPattern):
     name: str = "adaptive"
 
     def __post_init__(self) -> None:
+        AggregatedPattern.__post_init__(self)
         if len(self.layers) < 2:
             raise ValueError("there is a layer before the one that changes nothing")
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from inspect import isawaitable
 from typing import NamedTuple
 
+from mixtura.core.arguments import check_function, check_kind
 from mixtura.core.errors import ModelError
 from mixtura.core.events import Emit
-from mixtura.core.model import Model
+from mixtura.core.model import Model, check_model
 from mixtura.core.roles import PlannedCall
 from mixtura.core.text import pluralize_count
 from mixtura.core.types import Completion, Request, Sampling
@@ -43,12 +44,19 @@ class BestOf:
     proposal by itself, so that the order of the proposals has no influence. A proposal without a
     score (the judge failed, or gave none when it was asked twice; the function raised ModelError
     or gave no number) is out; where none has one, the closest to the others is taken. Either is
-    reported in ``degraded``.
+    reported in ``degraded``. Raises TypeError for arguments that are none.
     """
 
     by: Verifier | Model
     sampling: Sampling = field(default=GREEDY_SAMPLING)
     """Of the judge's verdicts."""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.by, Model):
+            check_model("by", self.by)
+        else:
+            check_function("by", self.by, "a model, or a function of a request and a proposal")
+        check_kind("sampling", self.sampling, Sampling, "a Sampling")
 
     @property
     def name(self) -> str:

@@ -6,12 +6,13 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple, Protocol, Self
+from typing import NamedTuple, Protocol, Self, runtime_checkable
 
 from mixtura.core.agreement import Support
+from mixtura.core.arguments import check_kind, check_optional
 from mixtura.core.events import Emit
-from mixtura.core.model import Model
-from mixtura.core.roles import Layer, PlannedCall, Proposer
+from mixtura.core.model import Model, check_model
+from mixtura.core.roles import Layer, PlannedCall, Proposer, check_models
 from mixtura.core.similarity import medoid_index
 from mixtura.core.types import Completion, Json, Request
 from mixtura.engine.final_step import FinalStep
@@ -29,6 +30,7 @@ class Verdict(NamedTuple):
     support: Support | None = None
 
 
+@runtime_checkable
 class Chooser(Protocol):
     """Chooses which of several proposals is the answer."""
 
@@ -91,9 +93,12 @@ class DrawCountingChooser(CountingChooser):
 
 @dataclass(frozen=True, slots=True)
 class JudgingChooser:
-    """A chooser that asks a model, and goes by its name."""
+    """A chooser that asks a model, and goes by its name. Raises TypeError for what is no model."""
 
     model: Model
+
+    def __post_init__(self) -> None:
+        check_model("model", self.model)
 
     @property
     def name(self) -> str:
@@ -112,7 +117,8 @@ class Chosen(Pattern):
 
     The selection that Wang et al. 2024 (arXiv 2406.04692, section 3.3) compare synthesis with.
     Since a proposal becomes the answer, the caller's sampling, tools and response format
-    reach the proposers of the last layer. Raises ValueError without layers.
+    reach the proposers of the last layer. Raises ValueError without layers, TypeError for what is
+    no chooser.
     """
 
     chooser: Chooser
@@ -120,8 +126,11 @@ class Chosen(Pattern):
     proposals_answer = True
 
     def __post_init__(self) -> None:
+        Pattern.__post_init__(self)
         if not self.layers:
             raise ValueError("without proposers there is nothing to choose from")
+        right = "a chooser, such as Vote(), Ranker(model) or BestOf(model)"
+        check_kind("chooser", self.chooser, Chooser, right)
 
     @classmethod
     def of(
@@ -133,10 +142,18 @@ class Chosen(Pattern):
     ) -> Self:
         """
         The common case: one layer of *proposers*; it goes by the chooser's name. Raises ValueError
-        without proposers.
+        without proposers, TypeError for what is no model or no chooser.
         """
-        members = tuple(p if isinstance(p, Proposer) else Proposer(p) for p in proposers)
-        return cls(layers=(Layer(members),), chooser=chooser, name=name or chooser.name)
+        members = tuple(
+            one if isinstance(one, Proposer) else Proposer(one)
+            for one in check_models("proposers", proposers)
+        )
+        check_optional("name", name, str, "a text, or None")
+        return cls(
+            layers=(Layer(members),),
+            chooser=chooser,
+            name=name or (chooser.name if isinstance(chooser, Chooser) else "choice"),  # pyright: ignore[reportUnnecessaryIsInstance]
+        )
 
     @property
     def final_layers(self) -> tuple[str, ...]:

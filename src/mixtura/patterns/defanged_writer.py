@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from mixtura.core.events import CallRestarted, Emit, Event, Token, ToolCallChunk
-from mixtura.core.model import Model, Wrapper
+from mixtura.core.model import Model, Wrapper, ask_model
 from mixtura.core.types import Completion, Request
 from mixtura.engine.background_work import run_in_thread_if_large
 from mixtura.patterns.web_addresses import (
@@ -105,9 +105,9 @@ class DefangedWriter(Wrapper):
     async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
         """The model's answer. Raises what it raises."""
         if not self._suspects:
-            return await self._model.complete(request, emit)
+            return await ask_model(self._model, request, emit)
         stream = _WordStream(emit, self._suspects) if emit else None
-        answer = await self._model.complete(request, stream.pass_on if stream else None)
+        answer = await ask_model(self._model, request, stream.pass_on if stream else None)
         answer, self.found = await run_in_thread_if_large(
             len(answer.text), defang_answer, answer, self._suspects
         )

@@ -42,6 +42,7 @@ class Guard(Pattern):
     proposals_answer = True
 
     def __post_init__(self) -> None:
+        Pattern.__post_init__(self)
         names = [call.model.name for layer in self.layers[-1:] for call in layer.proposer_calls]
         if not names:
             raise ValueError("without proposers there is no best member")

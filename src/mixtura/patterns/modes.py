@@ -55,6 +55,7 @@ class Modes(Pattern):
     proposals_answer = True
 
     def __post_init__(self) -> None:
+        Pattern.__post_init__(self)
         if not self.layers or any(layer.call_count < 2 for layer in self.layers):
             raise ValueError(
                 "layers: each layer needs two calls or more: one in words and one for a program"

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
+from mixtura.core.arguments import check_kind
 from mixtura.core.events import Emit
 from mixtura.core.roles import PlannedCall
 from mixtura.core.types import Completion, Request, Sampling
@@ -33,10 +34,15 @@ class Ranker(JudgingChooser):
     It is shown the proposals without names, in an order that differs from run to run: judges
     favour positions (Zheng et al. 2023, arXiv 2306.05685, section 3.3). A verdict that cannot be
     read is asked for again, once. Without one, or when the ranker fails, the proposal closest to
-    the others is taken, and the answer is marked as degraded.
+    the others is taken, and the answer is marked as degraded. Raises TypeError for arguments that
+    are none.
     """
 
     sampling: Sampling = field(default=GREEDY_SAMPLING)
+
+    def __post_init__(self) -> None:
+        JudgingChooser.__post_init__(self)
+        check_kind("sampling", self.sampling, Sampling, "a Sampling")
 
     def planned_calls(self, proposals: int) -> Sequence[PlannedCall]:
         """One call, which reads every proposal."""

@@ -44,6 +44,7 @@ class Recursive(Pattern):
     proposals_answer = True
 
     def __post_init__(self) -> None:
+        Pattern.__post_init__(self)
         if not self.layers:
             raise ValueError("without proposers there is no population")
         if self.subset < 1 or self.steps < 1:

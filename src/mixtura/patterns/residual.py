@@ -47,6 +47,7 @@ class Residual(AggregatedPattern):
     name: str = "residual"
 
     def __post_init__(self) -> None:
+        AggregatedPattern.__post_init__(self)
         if len(self.layers) < 2:
             raise ValueError("there is a layer before the one that changes something")
         if self.keep < 1 or self.quiet < 1:

@@ -38,6 +38,7 @@ class Review(Pattern):
     name: str = "review"
 
     def __post_init__(self) -> None:
+        Pattern.__post_init__(self)
         if not self.layers:
             raise ValueError("without proposers there is nobody to review")
 

@@ -76,6 +76,7 @@ class Robust(AggregatedPattern):
     proposals_answer = True
 
     def __post_init__(self) -> None:
+        AggregatedPattern.__post_init__(self)
         if not self.layers:
             raise ValueError("without proposers nobody can be compared")
         if self.softness <= 0:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mixtura.core.model import Model
-from mixtura.core.roles import Aggregator, Layer, Proposer
+from mixtura.core.roles import Aggregator, Layer, Proposer, check_draws
 from mixtura.core.types import Sampling
 from mixtura.engine.mixture import Mixture
 
@@ -21,8 +21,9 @@ def self_moa(
 
     Li et al. 2025 (arXiv 2502.00674, section 3): six draws and one call more, as many as the
     mixture of six models of two layers that it is compared with; the single-proposer setting
-    of Wang et al. 2024 (arXiv 2406.04692, section 3.3). Raises ValueError for fewer draws than 1.
+    of Wang et al. 2024 (arXiv 2406.04692, section 3.3). Raises ValueError for fewer draws than 1,
+    TypeError for what is no model or no number.
     """
-    drawn = Proposer(model, Sampling(temperature=temperature), draws)
-    last = Aggregator(aggregator or model)
+    drawn = Proposer(model, Sampling(temperature=temperature), check_draws(draws))
+    last = Aggregator(model if aggregator is None else aggregator)
     return Mixture(layers=(Layer((drawn,)),), aggregator=last, name=name)

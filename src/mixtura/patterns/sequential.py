@@ -8,9 +8,11 @@ from typing import Annotated, Self
 
 import msgspec
 
+from mixtura.core.arguments import NumberField, check_number_fields
 from mixtura.core.errors import ConfigError, QuorumNotMetError
 from mixtura.core.model import Model
-from mixtura.core.roles import Aggregator, Layer, PlannedCall, Proposer
+from mixtura.core.quantities import SEED
+from mixtura.core.roles import Aggregator, Layer, PlannedCall, Proposer, check_draws
 from mixtura.core.types import Completion, Sampling
 from mixtura.engine.aggregated_pattern import AggregatedPattern
 from mixtura.engine.final_step import FinalStep
@@ -38,10 +40,18 @@ class Sequential(AggregatedPattern):
     name: str = "sequential"
 
     def __post_init__(self) -> None:
+        AggregatedPattern.__post_init__(self)
+        check_number_fields(
+            self,
+            NumberField("width", SEED, whole=True, optional=False),
+            NumberField("repeat", SEED, whole=True, optional=False),
+        )
         if len(self.layers) > 1:
             raise ValueError("a sequential run has one layer of draws")
         if not 1 <= self.repeat < self.width:
-            raise ValueError(f"{self.repeat} of {self.width} places leave none for a new draw")
+            raise ValueError(
+                f"width, repeat: {self.repeat} of {self.width} places leave none for a new draw"
+            )
 
     @classmethod
     def of(
@@ -56,10 +66,11 @@ class Sequential(AggregatedPattern):
     ) -> Self:
         """
         The common case: *draws* of one model; *aggregator*, by default the same model, merges them.
-        Raises ValueError for fewer draws than 1 or fewer places than 2.
+        Raises ValueError for fewer draws than 1 or fewer places than 2, TypeError for what is no
+        model or no number.
         """
-        drawn = Proposer(model, Sampling(temperature=temperature), draws)
-        last = Aggregator(aggregator or model)
+        drawn = Proposer(model, Sampling(temperature=temperature), check_draws(draws))
+        last = Aggregator(model if aggregator is None else aggregator)
         return cls(layers=(Layer((drawn,)),), aggregator=last, width=width, name=name)
 
     @property

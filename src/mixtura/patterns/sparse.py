@@ -49,6 +49,7 @@ class Sparse(AggregatedPattern):
     name: str = "sparse"
 
     def __post_init__(self) -> None:
+        AggregatedPattern.__post_init__(self)
         if self.keep < 1:
             raise ValueError("at least one proposal is passed on")
 

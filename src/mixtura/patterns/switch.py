@@ -50,6 +50,7 @@ class Switch(Pattern):
     proposals_answer = True
 
     def __post_init__(self) -> None:
+        Pattern.__post_init__(self)
         if not self.layers:
             raise ValueError("without proposers there is no member to ask")
 

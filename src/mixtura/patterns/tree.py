@@ -35,6 +35,7 @@ class Tree(AggregatedPattern):
     name: str = "tree"
 
     def __post_init__(self) -> None:
+        AggregatedPattern.__post_init__(self)
         if self.fan_in < 2:
             raise ValueError("a group has at least two texts")
 

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 from mixtura.core.call_ledger import open_ledger
 from mixtura.core.errors import ModelError, QuorumNotMetError
 from mixtura.core.events import CallRestarted, Emit, Notice
-from mixtura.core.model import Model, Wrapper
+from mixtura.core.model import Model, Wrapper, ask_model
 from mixtura.core.roles import Layer, Proposer
 from mixtura.core.types import Charge, Completion, Message, Request, Sampling
 from mixtura.engine.layer import run_proposer_layer
@@ -62,7 +62,7 @@ async def _ask_twice_at_most(
     judge: Model, request: Request, read: Callable[[Completion], T | None], emit: Emit | None
 ) -> JudgeReply[T]:
     with open_ledger() as first:
-        answer = first.bill_answer(await judge.complete(request, emit))
+        answer = first.bill_answer(await ask_model(judge, request, emit))
     if (verdict := read(answer)) is not None:
         return JudgeReply(verdict, answer)
     # The reply was paid for and led to nothing: the bill shows it as a retry.
@@ -77,7 +77,7 @@ async def _ask_twice_at_most(
     )
     request = replace(request, messages=(*request.messages, *reminder))
     with open_ledger() as second:
-        again = second.bill_answer(await judge.complete(request, emit))
+        again = second.bill_answer(await ask_model(judge, request, emit))
     # Nothing on the second call: a person still sees what it had said at first.
     message = again.message if again.text else replace(again.message, content=answer.text)
     return JudgeReply(read(again), replace(again, message=message))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import msgspec
 
 from mixtura.core.agreement import Support
+from mixtura.core.arguments import check_choice
 from mixtura.core.text import pluralize_count, to_one_line
 from mixtura.core.types import Completion
 from mixtura.patterns.answer_groups import AnswerReader, group_by_answer, largest_group
@@ -32,11 +33,16 @@ class Vote(CountingChooser):
     as in Li et al. 2024 (arXiv 2402.05120, section 3), by TF-IDF in place of BLEU.
 
     Of equal counts the first proposal's answer wins, and of those who gave it the first is the
-    answer. Proposals that were cut off vote only where all were.
+    answer. Proposals that were cut off vote only where all were. Raises ValueError for another
+    *extract*.
     """
 
     name = "vote"
     extract: Extract | AnswerReader = "text"
+
+    def __post_init__(self) -> None:
+        if isinstance(self.extract, str) or not callable(self.extract):
+            check_choice("extract", self.extract, (*EXTRACTORS, "text"))
 
     def count_answers(self, proposals: Sequence[Completion]) -> Verdict:
         """

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
+from mixtura.core.arguments import check_function, check_items, check_mapping, wrong_kind
 from mixtura.core.errors import ModelError
 from mixtura.privacy.item_kinds import KINDS
 
@@ -40,7 +41,8 @@ class PrivateItems:
     *kinds*: which of ``email``, ``phone``, ``iban``, ``card``, ``ip``, ``key``, by default all.
     *patterns*: regular expressions by the kind that they find; where one has a group, the group is
     the item. *words* are found as they are, in any case. *recognizers* find what no pattern can,
-    such as names. Raises ValueError for an unknown kind or a pattern that is none.
+    such as names. Raises ValueError for an unknown kind or a pattern that is none, TypeError for
+    what is no list of them.
     """
 
     def __init__(
@@ -51,17 +53,26 @@ class PrivateItems:
         words: Iterable[str] = (),
         recognizers: Iterable[Recognizer] = (),
     ) -> None:
-        wanted = KINDS if kinds is None else kinds
+        wanted = KINDS if kinds is None else _check_texts("kinds", kinds)
+        if patterns is not None:
+            check_mapping("patterns", patterns, "a dict of regular expressions")
+            _check_texts("patterns", patterns)
         if unknown := [kind for kind in wanted if kind not in KINDS]:
             raise ValueError(f"no kind is called {unknown[0]!r}: there are {', '.join(KINDS)}")
         self._kinds = {kind: find for kind, find in KINDS.items() if kind in wanted}
         self._patterns = [
             (compile_pattern(pattern), item_label(kind))
             for kind, rows in (patterns or {}).items()
-            for pattern in ([rows] if isinstance(rows, str) else rows)
+            for pattern in (
+                [rows] if isinstance(rows, str) else _check_texts(f"patterns[{kind!r}]", rows)
+            )
         ]
-        self._words = _compile_words(words)
+        self._words = _compile_words(_check_texts("words", words))
+        if not isinstance(recognizers, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise wrong_kind("recognizers", "a list of functions of a text", recognizers)
         self.recognizers = tuple(recognizers)
+        for number, recognizer in enumerate(self.recognizers):
+            check_function(f"recognizers[{number}]", recognizer, "a function of a text")
         self._find_kept = lru_cache(MAX_KEPT_TEXTS)(self._find)
 
     def find(self, text: str) -> tuple[FoundItem, ...]:
@@ -86,6 +97,14 @@ class PrivateItems:
         for recognize in self.recognizers:
             found += _recognized_items(recognize, text)
         return join_overlapping(found)
+
+
+def _check_texts(name: str, value: object) -> tuple[str, ...]:
+    """The texts of a collection. Raises TypeError for anything else."""
+    # A text is a collection, too: its letters would be found, and it would not.
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise wrong_kind(name, "a list of texts", value)
+    return check_items(name, tuple(cast("Iterable[object]", value)), str, "a list of texts")
 
 
 def compile_pattern(pattern: str) -> re.Pattern[str]:

@@ -13,7 +13,7 @@ from urllib.parse import SplitResult, quote, unquote, urlsplit
 from mixtura.core.errors import RejectedError
 
 _HOST_PATTERN = re.compile(r"[\w.:%~-]+", re.ASCII)
-_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _LINE_BREAK = re.compile(r"[\r\n\0]")
 _MANAGED_HEADERS = ("content-length", "transfer-encoding", "connection", "host")
 _SAFE_CHARACTERS = "/?:@!$&'()*+,;=%~"
@@ -143,7 +143,7 @@ def request_headers(origin: Origin, headers: Mapping[str, str], body: bytes) -> 
     given = {name.lower() for name in headers}
     fields = {name: value for name, value in fields.items() if name.lower() not in given}
     for name, value in headers.items():
-        if not _HEADER_NAME.fullmatch(name) or _LINE_BREAK.search(value):
+        if not HEADER_NAME.fullmatch(name) or _LINE_BREAK.search(value):
             raise RejectedError(f"the header {name!r} must be a valid name and a value on one line")
         if name.lower() not in _MANAGED_HEADERS:
             fields[name] = value

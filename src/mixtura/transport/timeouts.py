@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
+from mixtura.core.arguments import NumberField, check_number_fields
 from mixtura.core.context_values import hold_value
+from mixtura.core.quantities import SECONDS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,13 +20,20 @@ class CallTimeouts:
 
     *first_token* runs from the request's end to the first piece of the answer, *progress*
     between pieces (comments and keep-alives do not count), *total* over the whole call, from
-    its first request to the end of its last: retries and second copies are in it.
+    its first request to the end of its last: retries and second copies are in it. Raises TypeError
+    and ValueError for seconds that are none.
     """
 
     connect: float | None = 10.0
     first_token: float | None = 60.0
     progress: float | None = 60.0
     total: float | None = 600.0
+
+    def __post_init__(self) -> None:
+        check_number_fields(self, *_CLOCKS)
+
+
+_CLOCKS = tuple(NumberField(name, SECONDS) for name in CallTimeouts.__slots__)
 
 
 @dataclass(slots=True)

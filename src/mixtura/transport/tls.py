@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from mixtura.core.arguments import check_kind
 from mixtura.core.errors import ConfigError
 
 
@@ -63,7 +64,12 @@ class ClientCertificate:
 def read_client_certificate(
     certificate: str | Path | None, key: str | Path | None
 ) -> ClientCertificate | None:
-    """The certificate in these files; None for none. Raises ConfigError."""
+    """
+    The certificate in these files; None for none. Raises ConfigError, and TypeError for no path.
+    """
+    for setting, file in (("client_certificate", certificate), ("client_key", key)):
+        if file is not None:
+            check_kind(setting, file, (str, Path), "the path of a file")
     if certificate is None:
         if key is not None:
             said = "client_key: its certificate is missing: set client_certificate, too"

@@ -8,7 +8,7 @@ from mixtura.billing.forecast import ExpectedCall, forecast_calls
 from mixtura.billing.run_budget import RUN_BUDGET, reserve_for_attempt
 from mixtura.core.call_ledger import open_ledger
 from mixtura.core.events import Emit
-from mixtura.core.model import Wrapper
+from mixtura.core.model import Wrapper, ask_model
 from mixtura.core.token_estimate import DEFAULT_ANSWER_TOKENS
 from mixtura.core.types import Completion, Request
 from mixtura.engine.background_work import estimate_request_bytes, run_in_thread_if_large
@@ -27,7 +27,7 @@ class BudgetedPerAttempt(Wrapper):
     async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
         budget = RUN_BUDGET.get()
         if budget is None:
-            return await self._model.complete(request, emit)
+            return await ask_model(self._model, request, emit)
         most = request.sampling.max_tokens or DEFAULT_ANSWER_TOKENS
         request = replace(request, sampling=replace(request.sampling, max_tokens=most))
         worst: ExpectedCall = (
@@ -38,6 +38,6 @@ class BudgetedPerAttempt(Wrapper):
         reserved = await reserve_for_attempt(budget, self.name, worst.usage)
         with open_ledger() as ledger:
             try:
-                return ledger.bill_answer(await self._model.complete(request, emit))
+                return ledger.bill_answer(await ask_model(self._model, request, emit))
             finally:
                 budget.release_attempt(reserved, ledger.charges)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Literal
+from typing import Literal, get_args
 
 from mixtura.billing.answer_cost import price_models
 from mixtura.billing.cheaper_mixtures import cheaper_variants
@@ -13,6 +13,7 @@ from mixtura.billing.forecast import fallback_model_names, forecast_calls, worst
 from mixtura.billing.price import Pricer
 from mixtura.billing.run_budget import RUN_BUDGET, RunBudget, unknown_price_error
 from mixtura.billing.spending_caps import Spend, SpendingCap, retry_while_busy
+from mixtura.core.arguments import check_choice, check_function, check_kind
 from mixtura.core.call_ledger import open_ledger
 from mixtura.core.errors import (
     BudgetExceededError,
@@ -33,13 +34,15 @@ CapPolicy = Literal["refuse", "degrade"]
 class BudgetedPerRun(Wrapper):
     """
     Reserves the worst case of a run under every cap before the first call; the calls spend of it
-    through `BudgetedPerAttempt`.
+    through `BudgetedPerAttempt`, which belongs around each model: without it, nothing bounds how
+    long an answer is, nor how often it is tried.
 
     *caps* is called for each run, so that a run may have one of its own. Without room,
     *at_the_cap* decides: refuse (BudgetExceededError, nothing is sent), or degrade: fewer
     proposers, then the aggregator alone, then refuse; the result says what was left out.
     *pricer* says what each model's usage costs: by default what its ``info`` says.
     A cap whose store is busy is waited for; one whose store is broken raises StoreError.
+    Raises TypeError and ValueError for arguments that are none.
     """
 
     def __init__(
@@ -50,9 +53,14 @@ class BudgetedPerRun(Wrapper):
         *,
         at_the_cap: CapPolicy = "refuse",
     ) -> None:
+        check_kind("mixture", mixture, Composite, "a Mixture or another pattern")
         super().__init__(mixture)
+        check_function("caps", caps, "a function that returns caps, as in `lambda: [RunCap(…)]`")
+        check_choice("at_the_cap", at_the_cap, get_args(CapPolicy))
         self._mixture = mixture
         self._caps = caps
+        if pricer is not None:
+            check_function("pricer", pricer)
         self._pricer = pricer or price_models(mixture)
         self._at_the_cap = at_the_cap
 

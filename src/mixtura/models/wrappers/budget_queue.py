@@ -7,7 +7,7 @@ from itertools import islice
 from mixtura.core.call_ledger import open_ledger
 from mixtura.core.errors import BudgetExceededError
 from mixtura.core.events import Emit
-from mixtura.core.model import Model, Wrapper
+from mixtura.core.model import Model, Wrapper, ask_model
 from mixtura.core.types import Completion, Request
 from mixtura.engine.wait_queue import WaitQueue
 
@@ -57,7 +57,7 @@ class BudgetQueued(Wrapper):
             waits = False
             with open_ledger() as ledger:
                 try:
-                    return await self._model.complete(request, emit)
+                    return await ask_model(self._model, request, emit)
                 except BudgetExceededError:
                     # What has begun is paid: only an attempt that cost nothing may be made again.
                     waits = not ledger.charges and self._in_flight.under_way > 1

@@ -5,14 +5,15 @@ from __future__ import annotations
 import time
 from asyncio import to_thread
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
+from mixtura.core.arguments import check_kind, check_name
 from mixtura.core.call_ledger import open_ledger
 from mixtura.core.errors import MalformedError, StoreError
 from mixtura.core.events import CacheHit, Emit, Event, Notice, Token
-from mixtura.core.model import Model, Wrapper
+from mixtura.core.model import Model, Wrapper, ask_model
 from mixtura.core.redaction import Redactor
 from mixtura.core.types import Completion, Request
 from mixtura.engine.background_work import estimate_request_bytes, run_in_thread_if_large
@@ -20,6 +21,7 @@ from mixtura.protocols.openai.completion_json import completion_from_json, compl
 from mixtura.protocols.openai.request_fingerprints import request_fingerprint
 
 
+@runtime_checkable
 class AnswerStore(Protocol):
     """Where answers are kept. Either may raise StoreError: then it is asked without them."""
 
@@ -29,7 +31,7 @@ class AnswerStore(Protocol):
 
 
 _DAMAGE_ERRORS = (
-    msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError, TypeError, MalformedError,
+    msgspec.DecodeError, RecursionError, KeyError, TypeError, ValueError, MalformedError,
 )  # fmt: skip
 
 
@@ -38,12 +40,15 @@ class Cached(Wrapper):
     Answers from *answers* what was asked before: the same messages, sampling and draw of
     the same model. *identity* is what the model is, wherever it is called something else:
     its address, its name there, its settings. A failure is never kept.
+    Raises TypeError and ValueError for arguments that are none.
     """
 
     def __init__(
         self, model: Model, answers: AnswerStore, *, identity: str, redactor: Redactor | None = None
     ) -> None:
         super().__init__(model)
+        check_kind("answers", answers, AnswerStore, "a store with `get(key)` and `put(key, body)`")
+        check_name("identity", identity)
         self._answers = answers
         self._identity = identity
         self._redactor = redactor or Redactor()
@@ -59,7 +64,7 @@ class Cached(Wrapper):
                 pass
         clock = CallStopwatch(emit)
         with open_ledger() as ledger:
-            asked = self._model.complete(request, clock if emit else None)
+            asked = ask_model(self._model, request, clock if emit else None)
             answer = ledger.bill_answer(await asked)
         cut = answer.finish_reason == "length" and request.sampling.max_tokens is None
         if not cut:  # a cap on the run may have cut it: without one it would be another answer

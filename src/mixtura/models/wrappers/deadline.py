@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
+from mixtura.core.arguments import check_number
 from mixtura.core.errors import DeadlineExceededError, QuorumNotMetError
 from mixtura.core.events import Emit
-from mixtura.core.model import Model, Wrapper
+from mixtura.core.model import Model, Wrapper, ask_model
+from mixtura.core.quantities import POSITIVE_SECONDS
 from mixtura.core.roles import Composite, Layer
 from mixtura.core.types import Completion, Request
 from mixtura.engine.call_context import deadline_scope
@@ -17,18 +19,21 @@ PROPOSER_TIME_SHARE = 0.6
 
 
 class Deadlined(Wrapper):
-    """Raises DeadlineExceededError when the answer is not whole within *seconds*."""
+    """
+    Raises DeadlineExceededError when the answer is not whole within *seconds*, and TypeError or
+    ValueError for seconds that are none.
+    """
 
     def __init__(self, model: Model, seconds: float) -> None:
         super().__init__(model)
-        self._seconds = seconds
+        self._seconds = check_number("seconds", seconds, POSITIVE_SECONDS)
 
     async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
         clock = asyncio.timeout(self._seconds)
         try:
             async with clock:
                 with deadline_scope(self._seconds):
-                    return await self._model.complete(request, emit)
+                    return await ask_model(self._model, request, emit)
         except TimeoutError:
             if not clock.expired():
                 raise

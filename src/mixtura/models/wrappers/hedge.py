@@ -9,9 +9,11 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from mixtura.core.arguments import check_number
 from mixtura.core.call_ledger import open_ledger
 from mixtura.core.events import Emit, Notice
-from mixtura.core.model import Model, Wrapper
+from mixtura.core.model import Model, Wrapper, check_model
+from mixtura.core.quantities import OPEN_SHARE, POSITIVE_SHARE, SECONDS
 from mixtura.core.types import Completion, Request
 from mixtura.engine.copy_race import Attempt, CopyRace
 
@@ -36,7 +38,8 @@ class Hedged(Wrapper):
     scale"). A draft is watched to its end: it is also copied when it falls further behind its
     model's usual pace than others do, and the first copy that is whole is the answer. Each of
     the two clocks then has half of the calls above the *quantile*, and half of the *share* is
-    kept for drafts that are twice as late.
+    kept for drafts that are twice as late. Raises TypeError and ValueError for arguments that are
+    none.
     """
 
     def __init__(
@@ -50,12 +53,12 @@ class Hedged(Wrapper):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(model)
-        if not (0 < share <= 1 and 0 < quantile < 1):
-            raise ValueError("share and quantile are between 0 and 1")
+        if elsewhere is not None:
+            check_model("elsewhere", elsewhere)
         self._elsewhere = elsewhere or model
-        self._share = share
-        self._quantile = quantile
-        self._after = after
+        self._share = check_number("share", share, POSITIVE_SHARE)
+        self._quantile = check_number("quantile", quantile, OPEN_SHARE)
+        self._after = None if after is None else check_number("after", after, SECONDS)
         self._clock = clock
         self._seen: deque[float] = deque(maxlen=MAX_OBSERVATIONS)
         self._paces: deque[float] = deque(maxlen=MAX_OBSERVATIONS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
+from mixtura.core.arguments import check_flag, check_optional
 from mixtura.core.events import (
     CallRestarted,
     Emit,
@@ -14,7 +15,7 @@ from mixtura.core.events import (
     Token,
     ToolCallChunk,
 )
-from mixtura.core.model import Model, Wrapper
+from mixtura.core.model import Model, Wrapper, ask_model
 from mixtura.core.text import pluralize_count
 from mixtura.core.types import Completion, Message, Part, ReplacedItem, Request, TextPart
 from mixtura.engine.background_work import (
@@ -34,13 +35,16 @@ class Pseudonymized(Wrapper):
     answer: text, thoughts and tool calls, also while they stream.
 
     Pictures, sounds and files cannot be searched: with *pictures* they are sent as they are, else
-    a line of text stands in for each. Where a recognizer fails, nothing is sent: ModelError.
+    a line of text stands in for each. Where a recognizer fails, nothing is sent: ModelError. Raises
+    TypeError for arguments that are none.
     """
 
     def __init__(
         self, model: Model, items: PrivateItems | None = None, *, pictures: bool = False
     ) -> None:
         super().__init__(model)
+        check_optional("items", items, PrivateItems, "a PrivateItems, or None")
+        check_flag("pictures", pictures)
         self.items = items or PrivateItems()
         self.sends_pictures = pictures
 
@@ -74,14 +78,14 @@ class Pseudonymized(Wrapper):
                 emit(Notice(self.name, f"with `redact`, it {said}"))
         hidden = await self._hide_items(request)
         if not hidden.replaced_items:
-            return await self._model.complete(hidden.request, emit)
+            return await ask_model(self._model, hidden.request, emit)
         if emit is None:
-            return hidden.restore_answer(await self._model.complete(hidden.request))
+            return hidden.restore_answer(await ask_model(self._model, hidden.request))
         emit(ItemsReplaced(self.name, hidden.replaced_items))
         emit(Notice(self.name, _describe_items(hidden.replaced_items)))
         restoring = _RestoringEmit(hidden, emit)
         try:
-            answer = await self._model.complete(hidden.request, restoring.report)
+            answer = await ask_model(self._model, hidden.request, restoring.report)
         finally:
             restoring.finish()
         return hidden.restore_answer(answer)

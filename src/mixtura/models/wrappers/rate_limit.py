@@ -10,11 +10,12 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
+from mixtura.core.arguments import NumberField, check_flag, check_kind, check_number_fields
 from mixtura.core.errors import CircuitOpenError, QuotaError, RateLimitedError, UnavailableError
 from mixtura.core.events import Emit
-from mixtura.core.model import Model, Wrapper
-from mixtura.core.quantities import clamp_wait
-from mixtura.core.token_estimate import USUAL_ANSWER_TOKENS, count_request_tokens
+from mixtura.core.model import Model, Wrapper, ask_model
+from mixtura.core.quantities import POSITIVE_COUNT, clamp_wait
+from mixtura.core.token_estimate import estimate_call_tokens
 from mixtura.core.types import Completion, Request
 from mixtura.engine.call_context import remaining_seconds, withdraw_draft
 from mixtura.engine.endpoint_lease import EndpointLoad, EndpointUse, Lease
@@ -61,9 +62,8 @@ class RateLimits:
 
     def __post_init__(self) -> None:
         for name in ("concurrency", "requests_per_minute", "tokens_per_minute"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1, not {value}")
+            check_number_fields(self, NumberField(name, POSITIVE_COUNT, whole=True))
+        check_flag("one_model", self.one_model)
 
 
 class RateLimiter:
@@ -77,6 +77,7 @@ class RateLimiter:
     """
 
     def __init__(self, limits: RateLimits, *, clock: Callable[[], float] = time.monotonic) -> None:
+        check_kind("limits", limits, RateLimits, "a RateLimits")
         self.stated_limits = limits  # by its models' settings, as long as no one has passed it
         self.default_concurrency: int | None = None  # where they state none
         self.of_one_process = False  # its models are within it: other processes have their own
@@ -357,6 +358,7 @@ class Limited(Wrapper):
 
     def __init__(self, model: Model, limiter: RateLimiter) -> None:
         super().__init__(model)
+        check_kind("limiter", limiter, RateLimiter, "a RateLimiter(RateLimits(…))")
         self._limiter = limiter
 
     @property
@@ -368,9 +370,9 @@ class Limited(Wrapper):
         state = self._limiter.loop_state()
         state.check_circuit(self.name, request)
         counts = state.limits.tokens_per_minute is not None
-        await state.enter_queue(self.name, _tokens_of_minute(request) if counts else 0)
+        await state.enter_queue(self.name, estimate_call_tokens(request) if counts else 0)
         try:
-            answer = await self._model.complete(request, emit)
+            answer = await ask_model(self._model, request, emit)
         except RateLimitedError as error:
             if isinstance(error, QuotaError):
                 _evict_oldest(state.spent)
@@ -393,8 +395,3 @@ def _evict_oldest(table: dict[str, T]) -> None:
     """Forget the model that came first when the table is full: clients may name any number."""
     if len(table) >= MAX_REMEMBERED_MODELS:
         del table[next(iter(table))]
-
-
-def _tokens_of_minute(request: Request) -> int:
-    """Tokens that a request takes of a minute's: what it asks, and what it may answer."""
-    return count_request_tokens(request) + (request.sampling.max_tokens or USUAL_ANSWER_TOKENS)

@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 
+from mixtura.core.arguments import check_count, check_function, check_number
 from mixtura.core.call_ledger import open_ledger
 from mixtura.core.errors import (
     CircuitOpenError,
@@ -17,7 +18,8 @@ from mixtura.core.errors import (
     UnavailableError,
 )
 from mixtura.core.events import CallRestarted, Emit
-from mixtura.core.model import Model, Wrapper
+from mixtura.core.model import Model, Wrapper, ask_model
+from mixtura.core.quantities import COUNT, SECONDS
 from mixtura.core.types import Completion, Request
 from mixtura.engine.call_context import is_dispensable, remaining_seconds
 from mixtura.transport.timeouts import CallDeadline, call_scope
@@ -36,7 +38,7 @@ class Retrying(Wrapper):
     the answer, or than the *total* clock of the call leaves, it gives up at once. An answer of
     which a person has seen a part is never begun again. A draft that its layer can do without
     is tried again once at most when its upstream is unavailable. What failed attempts cost
-    stays on the bill.
+    stays on the bill. Raises TypeError and ValueError for arguments that are none.
     """
 
     def __init__(
@@ -47,11 +49,10 @@ class Retrying(Wrapper):
         first_wait: float = 0.5,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        if attempts < 1:
-            raise ValueError(f"attempts must be at least 1, not {attempts}")
         super().__init__(model)
-        self._attempts = attempts
-        self._first_wait = first_wait
+        self._attempts = check_count("attempts", attempts, COUNT)
+        self._first_wait = check_number("first_wait", first_wait, SECONDS)
+        check_function("sleep", sleep, "an async function of seconds")
         self._sleep = sleep
 
     async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
@@ -81,11 +82,11 @@ class Retrying(Wrapper):
     ) -> Completion:
         """One attempt; what it waits for before its request is sent is on the *clock*, too."""
         if clock is None or clock.ends is None:
-            return await self._model.complete(request, emit)
+            return await ask_model(self._model, request, emit)
         scope = asyncio.timeout_at(clock.ends)
         try:
             async with scope:
-                return await self._model.complete(request, emit)
+                return await ask_model(self._model, request, emit)
         except TimeoutError:
             if not scope.expired():
                 raise

@@ -13,7 +13,7 @@ from mixtura.core.call_ledger import open_ledger
 from mixtura.core.errors import MixturaError
 from mixtura.core.events import Emit, Event, Notice, Token, ToolCallChunk
 from mixtura.core.json_text import read_json_text
-from mixtura.core.model import Model, Wrapper
+from mixtura.core.model import Model, Wrapper, ask_model
 from mixtura.core.redaction import redact_secrets
 from mixtura.core.text import to_one_line
 from mixtura.core.types import (
@@ -66,7 +66,7 @@ class ProviderSearch(Wrapper):
     async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
         """The model's answer; its ``sources`` are the pages that it rests on."""
         asked = replace(request, tools=(*request.tools, *self._tools))
-        return await self._model.complete(asked, emit)
+        return await ask_model(self._model, asked, emit)
 
 
 class FoundPages(NamedTuple):
@@ -111,7 +111,7 @@ class Searching(Wrapper):
         """The model's answer. Raises what the model raises."""
         names = [tool.get("function", {}).get("name") for tool in request.tools]
         if TOOL_NAME in names or request.response_format is not None:
-            return await self._model.complete(request, emit)
+            return await ask_model(self._model, request, emit)
         turn = _SearchTurn(self._open_tool, self._hide, self.name, emit)
         with open_ledger() as ledger:
             try:
@@ -127,7 +127,7 @@ class Searching(Wrapper):
         for left in range(self._rounds, -1, -1):
             offered = (*request.tools, _TOOL) if left else request.tools
             watched = _without_search_calls(emit) if emit else None
-            answer = await self._model.complete(replace(request, tools=offered), watched)
+            answer = await ask_model(self._model, replace(request, tools=offered), watched)
             calls = answer.message.tool_calls
             wanted = [call for call in calls if call.name == TOOL_NAME]
             others = tuple(call for call in calls if call.name != TOOL_NAME)
