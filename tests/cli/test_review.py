@@ -293,6 +293,25 @@ def test_a_reply_of_nothing_but_braces_is_no_review_and_holds_nobody_up(piece):
     assert parse_findings(reply) is None  # with a try for each brace this would not end
 
 
+PAST_THE_END = (
+    "The loop reads one element past the end of the list because the range is off by one.",
+    "Off-by-one error: the loop runs past the end of the list and raises IndexError.",
+    "range(len(items) + 1) goes one past the end of the list, so the last step raises IndexError.",
+    "The loop bound is wrong: it iterates one element too many past the end of the list.",
+    "An index error occurs since the loop goes past the end of the list by one.",
+)
+
+
+@pytest.mark.parametrize("members", [2, 3, 5])
+def test_a_finding_without_a_place_is_one_however_many_members_agree(members):
+    """Words that all of them use were taken for common ones, that say little."""
+    found = [(f"m{n}", [Finding(PAST_THE_END[n], "high")]) for n in range(members)]
+
+    (one,) = merge_findings(found, "x")
+
+    assert list(one.evidence) == [f"m{n}" for n in range(members)]
+
+
 MANY = """
 import resource
 resource.setrlimit(resource.RLIMIT_CPU, (12, 12))
