@@ -6,12 +6,17 @@ import json
 import os
 import subprocess
 import sys
+import threading
 
 import pytest
 
+from mixtura import Layer, Proposer, ask
 from mixtura.core.json_schema import find_mismatches
 from mixtura.core.types import Completion, Message
+from mixtura.models.fake import Scripted
+from mixtura.patterns import review
 from mixtura.patterns.review_findings import Finding, merge_findings, parse_findings
+from tests.conftest import run
 from tests.support import command_line, shell
 from tests.support.loopback import Answer
 
@@ -333,6 +338,27 @@ def test_very_many_findings_are_merged_in_bounded_time():
     told = subprocess.run([sys.executable, "-c", MANY], capture_output=True, text=True)
 
     assert told.stdout == "1050\n", (told.returncode, told.stderr[-2000:])
+
+
+def test_many_short_findings_are_merged_beside_the_event_loop(monkeypatch):
+    """Comparing them in pairs takes as long as reading a large text."""
+    threads = []
+
+    def merge(*given):
+        threads.append(threading.current_thread())
+        return merge_findings(*given)
+
+    monkeypatch.setattr(review, "merge_findings", merge)
+    reply = json.dumps(
+        {"findings": [{"problem": f"No {n}", "severity": "low"} for n in range(400)]}
+    )
+    layer = Layer((Proposer(Scripted("a", [reply])), Proposer(Scripted("b", [reply]))))
+
+    answer = run(review.Review(layers=(layer,)).complete(ask("x")))
+
+    assert len(json.loads(answer.text)["findings"]) == 400
+    assert threads
+    assert threading.main_thread() not in threads
 
 
 def test_without_any_review_there_is_no_answer(reviews):
