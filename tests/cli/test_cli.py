@@ -358,6 +358,9 @@ def test_show_says_how_a_vote_chooses(desk):
     [
         ("--config mine.toml ask Why?", "after the command: mixtura ask --config FILE"),
         ("--config x.toml config check", "after the command: mixtura config check --config FILE"),
+        ("--json report --from logs", "after the command: mixtura report --json"),
+        ("--from logs report collect", "the command: mixtura report collect --from RUNS"),
+        ("--no-cache ask Why?", "--no-cache goes after the command: mixtura ask --no-cache"),
         ("-m rank Why?", "-m goes after the command: mixtura ask -m NAME"),
         ("--nonsense ask Why?", "No such option '--nonsense'"),
     ],

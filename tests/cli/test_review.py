@@ -6,12 +6,17 @@ import json
 import os
 import subprocess
 import sys
+import threading
 
 import pytest
 
+from mixtura import Layer, Proposer, ask
 from mixtura.core.json_schema import find_mismatches
 from mixtura.core.types import Completion, Message
+from mixtura.models.fake import Scripted
+from mixtura.patterns import review
 from mixtura.patterns.review_findings import Finding, merge_findings, parse_findings
+from tests.conftest import run
 from tests.support import command_line, shell
 from tests.support.loopback import Answer
 
@@ -293,6 +298,25 @@ def test_a_reply_of_nothing_but_braces_is_no_review_and_holds_nobody_up(piece):
     assert parse_findings(reply) is None  # with a try for each brace this would not end
 
 
+PAST_THE_END = (
+    "The loop reads one element past the end of the list because the range is off by one.",
+    "Off-by-one error: the loop runs past the end of the list and raises IndexError.",
+    "range(len(items) + 1) goes one past the end of the list, so the last step raises IndexError.",
+    "The loop bound is wrong: it iterates one element too many past the end of the list.",
+    "An index error occurs since the loop goes past the end of the list by one.",
+)
+
+
+@pytest.mark.parametrize("members", [2, 3, 5])
+def test_a_finding_without_a_place_is_one_however_many_members_agree(members):
+    """Words that all of them use were taken for common ones, that say little."""
+    found = [(f"m{n}", [Finding(PAST_THE_END[n], "high")]) for n in range(members)]
+
+    (one,) = merge_findings(found, "x")
+
+    assert list(one.evidence) == [f"m{n}" for n in range(members)]
+
+
 MANY = """
 import resource
 resource.setrlimit(resource.RLIMIT_CPU, (12, 12))
@@ -314,6 +338,27 @@ def test_very_many_findings_are_merged_in_bounded_time():
     told = subprocess.run([sys.executable, "-c", MANY], capture_output=True, text=True)
 
     assert told.stdout == "1050\n", (told.returncode, told.stderr[-2000:])
+
+
+def test_many_short_findings_are_merged_beside_the_event_loop(monkeypatch):
+    """Comparing them in pairs takes as long as reading a large text."""
+    threads = []
+
+    def merge(*given):
+        threads.append(threading.current_thread())
+        return merge_findings(*given)
+
+    monkeypatch.setattr(review, "merge_findings", merge)
+    reply = json.dumps(
+        {"findings": [{"problem": f"No {n}", "severity": "low"} for n in range(400)]}
+    )
+    layer = Layer((Proposer(Scripted("a", [reply])), Proposer(Scripted("b", [reply]))))
+
+    answer = run(review.Review(layers=(layer,)).complete(ask("x")))
+
+    assert len(json.loads(answer.text)["findings"]) == 400
+    assert threads
+    assert threading.main_thread() not in threads
 
 
 def test_without_any_review_there_is_no_answer(reviews):

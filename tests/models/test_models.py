@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from typing import ClassVar
 
 import pytest
 
@@ -28,12 +29,16 @@ from mixtura import (
     Usage,
     ask,
 )
+from mixtura.catalog.providers import Quirks
 from mixtura.engine.trace import trace_json
 from mixtura.models.fake import FailedCall, Scripted, echo, failing_model, slow_model
+from mixtura.models.hosted import HostedModel
 from mixtura.models.replay import Replay
 from mixtura.models.wrappers.rate_limit import Limited, RateLimiter, RateLimits
 from mixtura.models.wrappers.retry import Retrying
+from mixtura.protocols.answer_accumulator import AnswerAccumulator
 from tests.conftest import run
+from tests.support.byte_server import serving
 
 ASK = ask("Why?")
 
@@ -171,3 +176,87 @@ def test_the_doubles_do_what_their_names_say():
         run(failing_model(ModelError("no")).complete(ASK))
     with pytest.raises(AssertionError, match="more than its script has"):
         run(Scripted("m", []).complete(ASK))
+
+
+# ---- an API of another form
+
+
+class Said(AnswerAccumulator):
+    def add_chunk(self, event):
+        self._text.new_texts.append(event["text"])
+        self.finish_reason, self.ended = "stop", True
+
+
+class OwnForm(HostedModel):
+    """An adapter of another package, whose API's bodies are *form*."""
+
+    path = "/say"
+    missing_end = "end"
+    form: ClassVar = {}
+
+    def _request_body(self, request):
+        return {"model": self._model, "stream": True} | self.form
+
+    def _request_headers(self, body):
+        return self._headers
+
+    def _create_accumulator(self):
+        return Said()
+
+    def _decode_event(self, data):
+        return json.loads(data)
+
+    def _is_error(self, event, data):
+        return "error" in event
+
+    def _check_whole_answer(self, event):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("form", "said"),
+    [
+        ({"messages": [{"author": "user", "text": "Why?"}]}, "no such model"),
+        ({"messages": [{"role": "system", "text": "Why?"}]}, "system messages are not supported"),
+        ({"messages": ["Why?"]}, "no such model"),
+        ({"messages": "Why?"}, "no such model"),
+        ({"text": "Why?"}, "Function call is missing a thought_signature"),
+        ({"text": "Why?"}, "reasoning_content must be passed back"),
+        ({"text": "Why?", "max_tokens": None}, "max_tokens: at most 100 completion tokens"),
+        ({"text": "Why?", "max_tokens": None}, "more credits: you can only afford 30 tokens"),
+    ],
+)
+def test_a_refusal_by_an_api_of_another_form_is_told_as_it_is(form, said, monkeypatch):
+    monkeypatch.setattr(OwnForm, "form", form)
+    body = json.dumps({"error": {"message": said}}).encode()
+    head = b"HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\n"
+
+    async def refuse(peer):
+        while True:
+            await peer.request()
+            await peer.send(head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+
+    async def refused():
+        async with serving(refuse) as server:
+            with pytest.raises(ModelError) as told:
+                await OwnForm("m", f"http://{server.host}").complete(ASK)
+        return str(told.value)
+
+    assert said in run(refused())
+
+
+def test_a_model_of_which_much_is_known_is_asked_by_an_api_of_another_form(monkeypatch):
+    monkeypatch.setattr(OwnForm, "form", {"messages": ["Why?"], "max_tokens": None})
+    known = Quirks(refuses=frozenset({"the role system", "reasoning_content"}), most_tokens=9)
+    body = b'{"text": "Because."}'
+
+    async def answer(peer):
+        await peer.request()
+        await peer.send(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n")
+        await peer.send(b"Content-Length: %d\r\n\r\n" % len(body) + body)
+
+    async def answered():
+        async with serving(answer) as server:
+            return await OwnForm("m", f"http://{server.host}", quirks=known).complete(ASK)
+
+    assert run(answered()).text == "Because."

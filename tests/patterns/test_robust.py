@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from dataclasses import replace
 
 import pytest
 
@@ -515,7 +516,21 @@ def test_an_answer_without_spaces_streams_as_far_as_no_address_can_be_cut(text, 
     assert len(parts) == pieces
 
 
-def test_long_texts_full_of_hosts_do_not_hold_up_other_answers(monkeypatch):
+HOSTS = "".join(f"https://h{i}.evil.example," for i in range(6000))
+IN_CALL = said("", "m1", "tool_calls", tool_calls=(ToolCall("c", "f", json.dumps({"u": HOSTS})),))
+
+
+@pytest.mark.parametrize(
+    ("question", "first"),
+    [
+        ("Why?", said(HOSTS, "m1")),
+        ("Why?", replace(said(SEA, "m1"), reasoning=HOSTS)),
+        ("Why?", IN_CALL),
+        (HOSTS, said(SEA, "m1")),
+    ],
+    ids=["text", "reasoning", "tool call", "question"],
+)
+def test_long_texts_full_of_hosts_do_not_hold_up_other_answers(question, first, monkeypatch):
     """They take seconds to read: that is done in a thread, beside the event loop."""
     threads = []
 
@@ -524,11 +539,13 @@ def test_long_texts_full_of_hosts_do_not_hold_up_other_answers(monkeypatch):
         return find_suspects(*texts)
 
     monkeypatch.setattr(defanged_writer, "find_suspects", find)
-    hosts = "".join(f"https://h{i}.evil.example," for i in range(6000))
-    answer, _ = watched(
-        robust(repeats("writer", "See https://h1.evil.example/"), hosts, BLUE, BLUE_TOO)
-    )
+    members = [Scripted("m1", [first]), repeats("m2", BLUE), repeats("m3", BLUE_TOO)]
+    layer = Layer(tuple(map(Proposer, members)))
+    writer = repeats("writer", "See https://h1.evil.example/")
+    model = Robust(layers=(layer,), aggregator=Aggregator(writer))
+
+    answer, _ = watched(model, ask(question))
 
     assert threads
     assert threading.main_thread() not in threads
-    assert "https" not in answer.text
+    assert ("https" in answer.text) == (first.text == SEA)  # only m1's text makes it suspect

@@ -146,15 +146,16 @@ class _Commands(MixturaGroup):
         stands before none is taken for an option of ``ask``.
         """
         name = next((word for word in words if word in COMMANDS), "ask")
-        path, command = [name], self.get_command(ctx, name)
+        command = self.get_command(ctx, name)
+        places = {name: command}
         if isinstance(command, click.Group):
-            subcommands = command.commands
-            name = next((word for word in words if word in subcommands), "")
-            path, command = [*path, name], subcommands.get(name)
-        for param in command.params if command else ():
-            if option in param.opts:
-                value = f" {param.metavar}" if param.metavar else ""
-                return f"{option} goes after the command: mixtura {' '.join(path)} {option}{value}"
+            inner = next((word for word in words if word in command.commands), "")
+            places = {f"{name} {inner}": command.commands.get(inner)} | places
+        for path, place in places.items():
+            for param in place.params if place else ():
+                if option in (*param.opts, *param.secondary_opts):
+                    value = f" {param.metavar}" if param.metavar else ""
+                    return f"{option} goes after the command: mixtura {path} {option}{value}"
         return None
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:

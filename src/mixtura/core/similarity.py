@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 # Scripts that put no space between words (Chinese, Japanese, Thai, Lao, Burmese, Khmer): there
@@ -30,20 +30,67 @@ def split_words(text: str) -> list[str]:
 # ---- words, whatever their order
 
 
+def count_words(text: str) -> Counter[str]:
+    """How often each word stands in a text."""
+    return Counter(split_words(text))
+
+
 def tfidf_vectors(texts: Sequence[str]) -> list[Mapping[str, float]]:
     """
     TF-IDF vectors of unit length over the words of *texts*, smoothed as scikit-learn's
     (``smooth_idf=True``): ln((1 + n) / (1 + df)) + 1.
     """
-    counts = [Counter(split_words(text)) for text in texts]
-    seen = Counter(word for count in counts for word in count)
-    weight = {word: math.log((1 + len(texts)) / (1 + n)) + 1 for word, n in seen.items()}
-    rows: list[Mapping[str, float]] = []
-    for count in counts:
-        row = {word: n * weight[word] for word, n in count.items()}
+    counts = [count_words(text) for text in texts]
+    corpus = TfidfCorpus(counts)
+    return [corpus.build_vector(count) for count in counts]
+
+
+class TfidfCorpus:
+    """Texts by the counts of their words, which come and go: none of them is read again."""
+
+    def __init__(self, counts: Iterable[Counter[str]] = ()) -> None:
+        self._size = 0
+        self._seen: Counter[str] = Counter()
+        self._weights: dict[str, float] = {}
+        """By word, those that were asked for since a text came or went."""
+        for count in counts:
+            self.add(count)
+
+    def add(self, count: Counter[str]) -> None:
+        self._size += 1
+        self._seen.update(count.keys())
+        self._weights = {}
+
+    def remove(self, count: Counter[str]) -> None:
+        self._size -= 1
+        self._seen.subtract(count.keys())
+        self._weights = {}
+
+    def build_vector(self, count: Counter[str]) -> Mapping[str, float]:
+        """The vector that `tfidf_vectors` gives a text of this corpus."""
+        row = {word: n * self._word_weight(word) for word, n in count.items()}
         norm = math.sqrt(sum(value * value for value in row.values())) or 1.0
-        rows.append({word: value / norm for word, value in row.items()})
-    return rows
+        return {word: value / norm for word, value in row.items()}
+
+    def compare(self, vector: Mapping[str, float], count: Counter[str]) -> float:
+        """The cosine of *vector*, one of this corpus, and that of another text of it."""
+        if vector.keys().isdisjoint(count):
+            return 0.0
+        product = square = 0.0
+        weights = self._weights
+        for word, n in count.items():
+            value = n * (weights.get(word) or self._word_weight(word))
+            square += value * value
+            if word in vector:
+                product += value * vector[word]
+        return product / math.sqrt(square)
+
+    def _word_weight(self, word: str) -> float:
+        weight = self._weights.get(word)
+        if weight is None:
+            weight = math.log((1 + self._size) / (1 + self._seen[word])) + 1
+            self._weights[word] = weight
+        return weight
 
 
 def cosine_similarity(a: Mapping[str, float], b: Mapping[str, float]) -> float:

@@ -185,7 +185,7 @@ class HostedModel(DescribedModel, AnswerFormat):
 
     @abstractmethod
     def _request_body(self, request: Request) -> JsonObject:
-        """The body of *request* in the API's words."""
+        """The body of *request* in the API's words; in a thread where it is large."""
 
     def _check_body(self, body: JsonObject) -> None:
         """Raise RejectedError for a *body* that must not be sent."""

@@ -20,6 +20,7 @@ from mixtura.models.refused_message_forms import (
     LATER_INSTRUCTIONS,
     MESSAGE_CHANGES,
     MESSAGE_FORM_NOTICES,
+    chat_messages,
     may_refuse_later_instructions,
     refused_message_form,
     reshape_messages,
@@ -130,6 +131,8 @@ class ModelSupport:
         The attempts at one call, whose *body* each has as this model supports it by then. A
         refusal that teaches something is followed by another attempt; other errors are raised.
         """
+        # null is the same as no limit, and no number to compare
+        body = {k: v for k, v in body.items() if v is not None or k not in OUTPUT_LIMIT_NAMES}
         call = _CallState(body, emit)
         for number in range(MAX_LEARNING_TRIES + 1):
             fitting = self._supported_body(call)
@@ -148,8 +151,9 @@ class ModelSupport:
             fitting[taken] = min(value, self.max_answer_tokens) if bounded else value
         if "stream" not in fitting:
             fitting.pop("stream_options", None)
-        if "messages" in fitting and self._refused & MESSAGE_CHANGES.keys():
-            fitting["messages"] = reshape_messages(fitting["messages"], self._refused)
+        if self._refused.isdisjoint(_MESSAGE_QUIRKS) or not (messages := chat_messages(fitting)):
+            return fitting
+        fitting["messages"] = reshape_messages(messages, self._refused)
         if own := self._refused.intersection(fields.MESSAGE_FIELDS):
             fitting["messages"] = provider_data.without_fields(fitting["messages"], own)
         return fitting
@@ -169,9 +173,9 @@ class ModelSupport:
         other = next(
             n for n in OUTPUT_LIMIT_NAMES if n not in self._refused or n == OUTPUT_LIMIT_NAMES[-1]
         )
-        said = call.bound.learn_from_error(
-            error, fitting, name=other
-        ) or call.missing.learn_from_error(error, fitting)
+        said = call.bound.learn_from_error(error, fitting, name=other)
+        if said is None and chat_messages(fitting):
+            said = call.missing.learn_from_error(error, fitting)
         if said is not None:
             if call.emit:
                 call.emit(Notice(self._model, said))
@@ -191,9 +195,10 @@ class ModelSupport:
         told = parse_context_window(told)
         if told is None or (self.context_window is not None and told >= self.context_window):
             return
-        messages = sent.get("messages", [])
-        most = len(msgspec.json.encode(messages)) + (sent.get("max_tokens") or 0)
-        if most < told and not any(map(_has_media, messages)):
+        # an API of another form has its messages anywhere
+        words = sent.get("messages", sent)
+        most = len(msgspec.json.encode(words)) + (sent.get("max_tokens") or 0)
+        if most < told and not any(map(_has_media, chat_messages(sent))):
             return
         self.context_window = told
         self._on_learned()
@@ -212,7 +217,7 @@ class ModelSupport:
             or error.answer_began
         ):
             return
-        said, messages = str(error), sent.get("messages", ())
+        said, messages = str(error), chat_messages(sent)
         if (most := error.limits.output) is not None:
             asked = next((sent[name] for name in OUTPUT_LIMIT_NAMES if name in sent), 0)
             self.max_answer_tokens = (

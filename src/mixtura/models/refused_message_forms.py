@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
+from typing import Any, cast
 
 from mixtura.core.errors import RejectedError
 from mixtura.core.types import JsonObject
@@ -92,6 +93,30 @@ _ABOUT_ROLES = re.compile(
     r"|\border of (?:the )?messages|\bmessage order|系统(?:消息|提示|指令)|角色",
     re.IGNORECASE | re.ASCII,  # so that a Chinese character ends a word
 )
+
+
+def chat_messages(body: JsonObject) -> list[JsonObject]:
+    """The messages of a *body* in the form of chat completions; none where its API has another."""
+    rows = body.get("messages")
+    return cast("list[JsonObject]", rows) if _is_list(rows, _is_chat_message) else []
+
+
+def _is_chat_message(row: Any) -> bool:
+    if not isinstance(row, dict) or "content" not in row:
+        return False
+    message = cast("JsonObject", row)
+    content = message["content"]
+    return isinstance(message.get("role"), str) and (
+        content is None or isinstance(content, str) or _is_list(content, _is_object)
+    )
+
+
+def _is_object(part: Any) -> bool:
+    return isinstance(part, dict)
+
+
+def _is_list(rows: Any, of: Callable[[Any], bool]) -> bool:
+    return isinstance(rows, list) and all(map(of, cast("list[Any]", rows)))
 
 
 def reshape_messages(messages: list[JsonObject], refused: Collection[str]) -> list[JsonObject]:

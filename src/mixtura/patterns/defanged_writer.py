@@ -56,6 +56,12 @@ def defang_answers(
     return [defang_answer(answer, suspects) for answer in answers]
 
 
+def count_defanged(answers: Sequence[Completion]) -> int:
+    """Characters of *answers* in which addresses are looked for."""
+    calls = (call.arguments for one in answers for call in one.message.tool_calls)
+    return sum(len(one.text) + len(one.reasoning) for one in answers) + sum(map(len, calls))
+
+
 class DefangedProposals(NamedTuple):
     """Proposals with the addresses defanged that one member alone names."""
 
@@ -109,7 +115,7 @@ class DefangedWriter(Wrapper):
         stream = _WordStream(emit, self._suspects) if emit else None
         answer = await ask_model(self._model, request, stream.pass_on if stream else None)
         answer, self.found = await run_in_thread_if_large(
-            len(answer.text), defang_answer, answer, self._suspects
+            count_defanged([answer]), defang_answer, answer, self._suspects
         )
         if stream:
             stream.finish(answer)

@@ -75,8 +75,10 @@ class Review(Pattern):
         if not found:
             raise ModelError("no reply was in the requested form", model=self.name)
         material = next((m.text for m in reversed(step.request.messages) if m.role == "user"), "")
-        # Findings are compared in pairs, and each quote with every line.
+        # Each quote is looked for in every line, and findings are compared in pairs: many short
+        # ones take as long as a large text.
         size = sum(len(proposal.text) for proposal in step.proposals) + len(material)
+        size += sum(len(findings) for _, findings in found) ** 2
         merged = await run_in_thread_if_large(size, merge_findings, found, material)
         whole = {
             "findings": [one.to_json(len(found)) for one in merged],

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import msgspec
 
-from mixtura.core.similarity import cosine_similarity, split_words, tfidf_vectors
+from mixtura.core.similarity import TfidfCorpus, count_words, split_words
 from mixtura.core.types import Completion
 
 Severity = Literal["high", "medium", "low"]
@@ -248,15 +249,15 @@ def _same_file(file: str, finding: Finding) -> bool:
 # ---- merged
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class MergedFinding:
     """The same finding of one or more members; the first one's words stand for it."""
 
     first: Finding
     place: SourceLine | None
     """Where its quote stands in the text; None where it stands nowhere."""
-    number: int
-    """Of its first finding, among all."""
+    words: _FindingWords
+    """Of its first finding."""
     evidence: dict[str, Finding] = field(default_factory=dict[str, Finding])
     """By the members' names."""
 
@@ -289,21 +290,16 @@ def merge_findings(
     What most found is first, then what is gravest.
     """
     lines = index_lines(material)
-    words = _FindingWords.of([one for _, findings in found for one in findings])
     groups: list[MergedFinding] = []
-    number = 0
     for name, findings in found:
-        before = [group for group in groups if name not in group.evidence]
+        before = _GroupsBefore(groups)
         for one in findings:
-            place = find_quote(one, lines)
-            same = words.find_same(number, place, before)
+            place, words = find_quote(one, lines), _FindingWords.of(one)
+            same = before.take_same(place, words)
             if same is None:
-                same = MergedFinding(one, place, number)
+                same = MergedFinding(one, place, words)
                 groups.append(same)
-            else:
-                before.remove(same)
             same.evidence[name] = one
-            number += 1
     return sorted(groups, key=_rank)
 
 
@@ -315,33 +311,54 @@ def _rank(group: MergedFinding) -> tuple[int, int, str, int]:
 
 
 class _FindingWords(NamedTuple):
-    """How alike findings are in their words, by their numbers among all findings."""
+    """The words of a finding, counted: all of its problem, and the telling ones."""
 
-    words: Sequence[Mapping[str, float]]
-    telling: Sequence[Mapping[str, float]]
+    every: Counter[str]
+    telling: Counter[str]
 
     @classmethod
-    def of(cls, findings: Sequence[Finding]) -> Self:
-        return cls(
-            tfidf_vectors([one.problem for one in findings]),
-            tfidf_vectors([_telling_words(one) for one in findings]),
-        )
+    def of(cls, finding: Finding) -> Self:
+        return cls(count_words(finding.problem), count_words(_telling_words(finding)))
 
-    def find_same(
-        self, number: int, place: SourceLine | None, groups: Sequence[MergedFinding]
-    ) -> MergedFinding | None:
-        """Of *groups*, the one most like the finding of that *number*, if any is like enough."""
+
+class _GroupsBefore:
+    """
+    The groups that a member's findings may belong to: those that others found, less those that it
+    has found by now. A word is rare where it stands in few of these, each of which is one text,
+    however many members wrote it: else the more members agree, the less alike they would be.
+    """
+
+    def __init__(self, groups: Iterable[MergedFinding]) -> None:
+        self._groups = list(groups)
+        self._every = TfidfCorpus(group.words.every for group in self._groups)
+        self._telling = TfidfCorpus(group.words.telling for group in self._groups)
+
+    def take_same(self, place: SourceLine | None, words: _FindingWords) -> MergedFinding | None:
+        """The group most like a finding, if any is like enough; it is taken out of these."""
+        self._every.add(words.every)
+        self._telling.add(words.telling)
+        same = self._find_same(place, words)
+        self._every.remove(words.every)
+        self._telling.remove(words.telling)
+        if same is not None:
+            self._groups.remove(same)
+            self._every.remove(same.words.every)
+            self._telling.remove(same.words.telling)
+        return same
+
+    def _find_same(self, place: SourceLine | None, words: _FindingWords) -> MergedFinding | None:
+        every = self._every.build_vector(words.every)
+        telling = self._telling.build_vector(words.telling)
         best: tuple[float, MergedFinding] | None = None
-        for group in groups:
+        for group in self._groups:
             if place and group.place:
                 if not _is_near(place, group.place):
                     continue
-                rows, needed = self.telling, NEAR_WORDS
-                if place.line == group.place.line:
-                    needed = SOME_WORDS
+                likeness = self._telling.compare(telling, group.words.telling)
+                needed = SOME_WORDS if place.line == group.place.line else NEAR_WORDS
             else:
-                rows, needed = self.words, SAME_WORDS
-            likeness = cosine_similarity(rows[number], rows[group.number])
+                likeness = self._every.compare(every, group.words.every)
+                needed = SAME_WORDS
             if likeness >= needed and (best is None or likeness > best[0]):
                 best = likeness, group
         return best[1] if best else None

@@ -17,7 +17,7 @@ from mixtura.core.similarity import cosine_similarity, tfidf_vectors
 from mixtura.core.text import pluralize_count, to_one_line
 from mixtura.core.types import Completion
 from mixtura.engine.aggregated_pattern import AggregatedPattern
-from mixtura.engine.background_work import run_in_thread_if_large
+from mixtura.engine.background_work import estimate_request_bytes, run_in_thread_if_large
 from mixtura.engine.final_step import FinalStep
 from mixtura.patterns.answer_groups import (
     SAME_TEXT_SIMILARITY,
@@ -28,6 +28,7 @@ from mixtura.patterns.choosing import is_finished, with_tool_calls_as_text
 from mixtura.patterns.defanged_writer import (
     DefangedProposals,
     DefangedWriter,
+    count_defanged,
     defang_answers,
     defang_proposals,
 )
@@ -96,7 +97,7 @@ class Robust(AggregatedPattern):
 
     async def write_answer(self, step: FinalStep) -> Completion:
         """A proposal or the aggregator's answer. Raises ModelError where nobody can write one."""
-        size = sum(len(proposal.text) for proposal in step.proposals)
+        size = estimate_request_bytes(step.request) + count_defanged(step.proposals)
         defanged = await run_in_thread_if_large(
             size, defang_proposals, step.request, step.proposals
         )
@@ -196,8 +197,9 @@ class Robust(AggregatedPattern):
             best = kept[0]
             why = "no aggregator answered: the proposal that agrees most with the others"
             return step.choose(best, why, degraded=(why,))
-        size = sum(len(draft.text) for draft in drafts)
-        defanged = await run_in_thread_if_large(size, defang_answers, drafts, suspects)
+        defanged = await run_in_thread_if_large(
+            count_defanged(drafts), defang_answers, drafts, suspects
+        )
         step.proposals = tuple(draft for draft, _ in defanged)
         scores = self._score_drafts(step.proposals, voters)
         best = scores.index(max(scores))
