@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import pytest
 
-from mixtura import ask
+from mixtura import OpenAI, ask
 from mixtura.config.config import load
 from mixtura.core.errors import RejectedError
 from tests.conftest import run
@@ -46,3 +49,12 @@ def test_a_call_without_a_key_says_what_was_missing(tmp_path):
 
 def test_another_refusal_says_nothing_of_a_key(tmp_path):
     assert "API key came" not in refused(tmp_path, "", 404)
+
+
+def test_a_model_with_a_key_can_be_copied_and_never_pickled():
+    model = OpenAI("m", "http://127.0.0.1:9/v1", api_key=KEY)
+
+    assert copy.deepcopy(model).info == model.info
+    with pytest.raises(TypeError, match="make the model in the process that uses it") as told:
+        pickle.dumps(model)
+    assert KEY not in str(told.value)

@@ -102,6 +102,12 @@ class ByJudge(JudgingChooser):
     sampling: Sampling
     size: int
 
+    def planned_calls(self, proposals):
+        return ()
+
+    async def choose(self, request, proposals, emit):
+        return Verdict(self.size, "by its place")
+
 
 def test_a_chooser_gets_the_settings_and_the_judge_that_the_file_names():
     counted = PatternSpec(name="by-place", help="one", chooser=ByPlace, settings=SizeSettings)

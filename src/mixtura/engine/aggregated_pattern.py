@@ -45,6 +45,10 @@ class AggregatedPattern(Pattern):
             layers=(), name=self.name, aggregator=self.aggregator, instruction=self.instruction,
         )  # fmt: skip
 
+    @property
+    def final_layers(self) -> tuple[str, ...]:
+        return (self.aggregator.model.name,)
+
     def final_calls(self, reads: tuple[int, ...]) -> Sequence[PlannedCall]:
         last = self.aggregator
         return [PlannedCall(last.model, last.sampling, reads=reads, answers=True)]

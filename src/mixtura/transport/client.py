@@ -66,8 +66,11 @@ class Secret:
 
     __str__ = __repr__
 
+    def __deepcopy__(self, _: object) -> Secret:
+        return self  # it never changes
+
     def __reduce__(self) -> str:
-        raise TypeError("a secret cannot be pickled")
+        raise TypeError("a secret cannot be pickled: make the model in the process that uses it")
 
 
 def build_redactor(
