@@ -137,7 +137,7 @@ class PatternSpec:
     build: Callable[[PatternParts], Pattern] | None = None
     """
     None: *kind*'s arguments are called as the settings; a final model is its aggregator. A
-    ValueError is told with the line of the key that its words begin with, as in ``layers: ``.
+    ValueError is told with the line of the key that its words begin with, such as ``layers:``.
     """
     settings: type[msgspec.Struct] = NoSettings
     """
