@@ -20,6 +20,7 @@ from mixtura import (
     Sampling,
     TextPart,
     Token,
+    answer_cost,
     load,
     streamed,
 )
@@ -31,10 +32,9 @@ PICTURES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 def register_models(register: Any) -> None:
     """The default as `mixtura`, everything that is configured as `mixtura/NAME`."""
     try:
-        registry = load().registry
-        names = [*registry.mixtures, *registry.models]
+        names = load().names
     except MixturaError:
-        names = []  # what is wrong with the file is said when a model is asked
+        names = ()  # what is wrong with the file is said when a model is asked
     for name in (None, *names):
         model_id = "mixtura" if name is None else f"mixtura/{name}"
         register(MixtureModel(model_id, name), AsyncMixtureModel(model_id, name))
@@ -69,9 +69,7 @@ class _Mixture:
 
     async def _answer(self, prompt: Any, response: Any):
         options = prompt.options
-        config = load()
-        plan = config.mixture_spec(self._name or config.default)
-        model = config.build_runnable(plan, max_cost=options.max_cost, deadline=options.deadline)
+        model = load().model(self._name, max_cost=options.max_cost, deadline=options.deadline)
         request = _build_request(prompt)
         shown = ""
         proposals: list[dict[str, str]] = []
@@ -87,20 +85,21 @@ class _Mixture:
             answer = await run.wait_for_answer()
         if answer.text.startswith(shown):  # a vote's answer is there only at the end
             yield answer.text[len(shown) :]
-        _note_result(response, answer, proposals, config.usage_cost)
+        _note_result(response, answer, proposals, answer_cost(answer, model))
 
 
 def _is_answer(token: Token) -> bool:
     return not token.reasoning and all(seat.role == "aggregator" for seat in token.at)
 
 
-def _note_result(response: Any, answer: Completion, proposals: list[Any], price: Any) -> None:
+def _note_result(
+    response: Any, answer: Completion, proposals: list[Any], cost: float | None
+) -> None:
     usage = answer.usage
     response.set_usage(input=usage.prompt_tokens, output=usage.completion_tokens)
-    costs = [price(charge.model, charge.usage) for charge in answer.charges]
     response.response_json = {
         "model": answer.model,
-        "cost_usd": None if None in costs else sum(costs),
+        "cost_usd": cost,
         "proposals": proposals,
         "left_out": list(answer.degraded),
     }

@@ -85,14 +85,8 @@ from mixtura.engine.streaming import Recorder, Run, streamed
 from mixtura.engine.trace import Trace
 
 if TYPE_CHECKING:
-    from mixtura.config.python_api import (
-        Anthropic,
-        Configuration,
-        OpenAI,
-        answer_sync,
-        load,
-        model,
-    )
+    from mixtura.config.provider_models import Anthropic, OpenAI
+    from mixtura.config.python_api import Configuration, answer_sync, load, model
     from mixtura.models.llama_cpp import Local
     from mixtura.models.pydantic_ai import PydanticAI
     from mixtura.models.replay import Replay
@@ -119,7 +113,7 @@ if TYPE_CHECKING:
 
 _LOADED_WHEN_USED = {
     "AiohttpTransport": "transport.aiohttp_transport",
-    "Anthropic": "config.python_api",
+    "Anthropic": "config.provider_models",
     "BestOf": "patterns.best_of",
     "BudgetedPerAttempt": "models.wrappers.budget_per_attempt",
     "BudgetedPerRun": "models.wrappers.budget_per_run",
@@ -133,7 +127,7 @@ _LOADED_WHEN_USED = {
     "Http1Transport": "transport.pool",
     "Limited": "models.wrappers.rate_limit",
     "Local": "models.llama_cpp",
-    "OpenAI": "config.python_api",
+    "OpenAI": "config.provider_models",
     "PatternParts": "patterns.spec",
     "PatternSpec": "patterns.spec",
     "PrivateItems": "privacy.item_finder",

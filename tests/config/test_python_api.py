@@ -30,6 +30,7 @@ from mixtura import (
     open_ledger,
 )
 from mixtura.models.fake import Scripted, echo
+from tests.support.loopback import Answer, loopback
 from tests.support.upstream import Script, running
 
 KEY = "sk-test-0123456789abcdefgh"
@@ -314,3 +315,25 @@ def test_a_timeout_is_set_with_a_public_name():
 def test_type_checkers_are_told_that_the_package_has_types():
     """Without the file pyright reports every import of the package, and mypy refuses it."""
     assert (Path(mixtura.__file__).parent / "py.typed").is_file()
+
+
+def test_a_configuration_names_what_it_has_and_limits_what_is_asked_of_it(tmp_path):
+    with loopback() as server:
+        server.answers |= {"a": Answer.text("forty-one"), "b": Answer.text("forty-two")}
+        tables = "".join(
+            f'[models.{name}]\nbase_url = "{server.base_url}"\nmodel = "{name}"\n'
+            "price = { input = 10.0, output = 10.0 }\n"
+            for name in "ab"
+        )
+        text = f'default = "team"\n{tables}[mixtures.team]\nlayers = [["a"]]\naggregator = "b"\n'
+        (tmp_path / "mixtura.toml").write_text(text)
+        found = load(tmp_path / "mixtura.toml", environ={}, folder=tmp_path)
+
+        assert found.default == "team"
+        assert {"team", "a", "b"} <= set(found.names)
+        assert answer_sync(found.model(), "6 x 7?").text == "forty-two"
+        with pytest.raises(BudgetExceededError):
+            answer_sync(found.model("team", max_cost=0.000001), "6 x 7?")
+        for limit in ({"max_cost": "1"}, {"max_cost": -1}, {"deadline": 0}, {"deadline": True}):
+            with pytest.raises(ConfigError, match=next(iter(limit))):
+                found.model("team", **limit)

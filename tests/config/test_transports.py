@@ -131,9 +131,11 @@ def test_another_package_offers_a_client_and_lists_and_calls_go_through_it(tmp_p
         tmp_path / "site", "spoken", code, "mixtura.transports", announced="spoken:Announced"
     )
     lists = (
-        "import asyncio\nfrom contextlib import suppress\nfrom mixtura import ModelError, load\n"
+        "import asyncio, os\nfrom contextlib import suppress\nfrom pathlib import Path\n"
+        "from mixtura import ModelError\nfrom mixtura.config import config\n"
         "from mixtura.config.model_lists import fetch_model_list\n"
-        "place = load().builder.hosted_address('a').endpoint\n"
+        "found = config.load(None, environ=os.environ, folder=Path.cwd())\n"
+        "place = found.builder.hosted_address('a').endpoint\n"
         "with suppress(ModelError): asyncio.run(fetch_model_list(place, seconds=10))\n"
     )
     with loopback() as server:

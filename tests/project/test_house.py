@@ -190,7 +190,8 @@ def test_tests_lie_in_the_folders_of_the_code_that_they_try():
 
 PRINTS = ("cli/", "terminal/")
 READS_ENVIRONMENT = (
-    "cli/", "catalog/wheel_source.py", "config/python_api.py", "llama/process.py",
+    "cli/", "catalog/wheel_source.py", "config/python_api.py", "config/provider_models.py",
+    "llama/process.py",
     "evals/inspect_provider.py", "evals/answers/symbolic_equality.py", "programs/commands.py",
     "models/command.py", "cluster/ray_cluster.py", "cluster/worker_models.py",
     "cluster/served_replicas.py",

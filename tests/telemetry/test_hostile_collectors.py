@@ -82,14 +82,14 @@ def test_an_address_that_is_not_of_http_is_told_before_anything_is_asked(address
 # ---- what is in spans
 
 
-def build_spans(*, content, agent, model, question, answer, finish="stop"):
+def build_spans(*, content, agent, model, question, answer):
     """The spans of one run with one call, as the collector's protocol has them."""
     exporter, tracer, meter = InMemorySpanExporter(), TracerProvider(), MeterProvider()
     tracer.add_span_processor(SimpleSpanProcessor(exporter))
     instruments = Instruments(tracer, meter, captures_content=content)
     stop = (model,) * 500
     asked = Request((Message("user", question),) * 300, sampling=Sampling(stop=stop))
-    reply = Completion(Message("assistant", answer), model, finish)
+    reply = Completion(Message("assistant", answer), model)
     spans = RunSpans(agent, asked, instruments, lambda _: "x")
     seat = (Position(1, 0, "proposer"),)
     spans.notice_event(CallStarted(model, asked, seat, CallLedger()))
@@ -118,7 +118,7 @@ def test_names_and_texts_of_every_kind_make_spans_that_can_be_sent(content, kind
     text = HOSTILE[kind]
 
     sent, finished = build_spans(
-        content=content, agent=text, model=text, question=text, answer=text, finish=text
+        content=content, agent=text, model=text, question=text, answer=text
     )
 
     assert len(finished) == 2

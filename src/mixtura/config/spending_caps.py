@@ -10,6 +10,7 @@ from mixtura.config.plan import MixtureSpec
 from mixtura.config.provider_keys import find_key_variable
 from mixtura.config.registry import NameRegistry
 from mixtura.config.schema import BudgetTable
+from mixtura.core.arguments import check_number
 from mixtura.core.errors import ConfigError
 from mixtura.core.model import Model
 from mixtura.core.quantities import DOLLARS, POSITIVE_SECONDS
@@ -22,9 +23,11 @@ from mixtura.storage.spending import DailySpendLedger
 def check_caps(max_cost: float | None, deadline: float | None) -> None:
     """Raises ConfigError for dollars or seconds that are negative, infinite or not a number."""
     try:
-        DOLLARS.check_value("max_cost", max_cost)
-        POSITIVE_SECONDS.check_value("deadline", deadline)
-    except ValueError as error:
+        if max_cost is not None:
+            check_number("max_cost", max_cost, DOLLARS)
+        if deadline is not None:
+            check_number("deadline", deadline, POSITIVE_SECONDS)
+    except (TypeError, ValueError) as error:
         raise ConfigError(str(error)) from None
 
 
