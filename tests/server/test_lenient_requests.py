@@ -324,6 +324,15 @@ def test_numbers_and_nothings_are_taken_as_official_servers_take_them(
     assert "parallel_tool_calls" not in body
 
 
+def test_several_answers_with_the_largest_seed_have_each_a_seed_that_providers_take(served: Team):
+    answer = served.ask("chat", ASK["chat"] | {"seed": 2**63 - 1, "n": 3})
+
+    assert answer.status == 200, answer.body
+    seeds = [body["seed"] for body in served.sent()]
+    assert len(set(seeds)) == 3
+    assert all(-(2**63) <= seed < 2**63 for seed in seeds)
+
+
 @pytest.mark.parametrize(
     ("api", "more", "param"),
     [

@@ -11,7 +11,7 @@ from typing import Any
 
 from mixtura.core.errors import DeadlineExceededError, MixturaError
 from mixtura.core.events import Event
-from mixtura.core.types import Completion
+from mixtura.core.types import Completion, seed_of_draw
 from mixtura.engine.provider_data_cache import ProviderDataCache
 from mixtura.engine.streaming import Recorder
 from mixtura.engine.task_groups import gather_all
@@ -121,9 +121,9 @@ class JobRunner:
                 call_after_current_step(partial(self._recorder.record_start, job, choice))
             request = job.call.request_for_choice(choice)
             if choice:
-                seed = request.sampling.seed
                 # One seed for all would give the same answer n times.
-                sampling = replace(request.sampling, seed=None if seed is None else seed + choice)
+                seed = seed_of_draw(request.sampling.seed, choice)
+                sampling = replace(request.sampling, seed=seed)
                 request = replace(request, draw=choice, sampling=sampling)
             request = self._memory.restore_request(job.client.name, request)
             answer = await job.model.complete(request, recorder)
