@@ -393,3 +393,13 @@ def test_an_own_pattern_is_held_to_the_same_parts():
     assert answer_sync(Own(layers=[LAYER]), "x").text == "x"
     with pytest.raises(TypeError, match="layers: a tuple of Layer"):
         Own(layers=(Proposer(ONE),))
+
+
+@pytest.mark.parametrize(
+    "make", [lambda key: Aggregator(key), lambda key: Message(key, "x")], ids=["model", "role"]
+)
+def test_a_key_in_the_place_of_a_name_is_not_shown(make):
+    with pytest.raises((TypeError, ValueError)) as told:
+        make("sk-proj-canary0123456789abcdefghij")
+
+    assert "canary" not in str(told.value)

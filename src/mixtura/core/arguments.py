@@ -7,6 +7,7 @@ from numbers import Integral, Real
 from types import UnionType
 from typing import Any, NamedTuple, cast
 
+from mixtura.core.credentials import mask_keys
 from mixtura.core.quantities import NumberRange
 
 
@@ -20,6 +21,11 @@ def _describe_kind(value: object) -> str:
     if isinstance(value, type):
         return f"the class {value.__name__}"
     return "None" if value is None else type(value).__name__
+
+
+def quote_text(value: str) -> str:
+    """A text as an error may show it: without what may be a key in the wrong place."""
+    return repr(mask_keys(value[:200], names=True))
 
 
 def check_kind(name: str, value: object, kind: type | tuple[type, ...], right: str) -> None:
@@ -58,7 +64,7 @@ def check_choice(name: str, value: object, choices: Iterable[str]) -> None:
     """Raises ValueError for what is none of the *choices*."""
     known = tuple(choices)
     if value not in known:
-        shown = repr(value) if isinstance(value, str) else _describe_kind(value)
+        shown = quote_text(value) if isinstance(value, str) else _describe_kind(value)
         raise ValueError(f"{name}: one of {', '.join(known)}, not {shown}")
 
 

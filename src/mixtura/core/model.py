@@ -5,7 +5,7 @@ from functools import lru_cache
 from types import CoroutineType
 from typing import Protocol, runtime_checkable
 
-from mixtura.core.arguments import check_text, wrong_kind
+from mixtura.core.arguments import check_text, quote_text, wrong_kind
 from mixtura.core.events import Emit
 from mixtura.core.model_info import ModelInfo
 from mixtura.core.types import Completion, Request
@@ -37,7 +37,7 @@ def check_model(place: str, value: object, wanted: str = "a model") -> None:
     if not _is_model_class(type(value)):
         rule = "a model has a `name` and an `async complete(request, emit=None)`"
         if isinstance(value, str):
-            made = f"`mixtura.model({value!r})` is the model that is called so"
+            made = f"`mixtura.model({quote_text(value)})` is the model that is called so"
             raise TypeError(f"{place}: {wanted}, not its name: {made}")
         if isinstance(value, type) or not isinstance(value, Model):
             raise TypeError(f"{wrong_kind(place, wanted, value)}: {rule}")
